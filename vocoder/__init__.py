@@ -1,0 +1,5 @@
+"""Mel to sound. Knows nothing of text, pictures or files of sound."""
+
+from .mel import MelConfig, log_mel
+
+__all__ = ["MelConfig", "log_mel"]
