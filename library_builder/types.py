@@ -49,7 +49,8 @@ class Emotion:
         norm = float(np.linalg.norm(vector))
         if abs(norm - 1) > UNIT_TOLERANCE:
             raise ValueError(f"a vector of space {self.space} has length 1, got {norm:.4g}")
-        vector /= norm
+        if abs(norm - 1) > 1e-6:  # a vector that is unit already keeps its bits, so stored and read ones are equal
+            vector /= norm
         vector.setflags(write=False)
         object.__setattr__(self, "vector", vector)
 

@@ -1,0 +1,129 @@
+"""A dubbing checkpoint on disk: an acoustic model, a vocoder and a card that says what they saw.
+
+    card.json               name, licences, notice, steps, figures
+    acoustic/config.json    the whole `DubberConfig`
+    acoustic/model.safetensors
+    vocoder/config.json, vocoder/model.safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from library_builder.readers import build_readers
+from vocoder.generator import load_generator
+from vocoder.storage import load_strictly, read_config, read_tensors
+
+from .config import DubberConfig
+from .symbols import INVENTORY_NAME, SYMBOL_COUNT
+from .synthesizer import Synthesizer
+
+STARTER = "starter"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a checkpoint is.
+
+    Attributes:
+        name: such as `starter`.
+        licences: of the training data, strictest first.
+        notice: one line for the user.
+        weights: hash over all weight files.
+        facts: steps, data, figures; whatever the trainer wrote down.
+    """
+
+    name: str
+    licences: tuple[str, ...]
+    notice: str
+    weights: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def packaged_checkpoint() -> Path:
+    """Where the starter that comes with the package lies."""
+    return Path(str(files("authentic_dubber").joinpath("checkpoints", STARTER)))
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a checkpoint folder.
+
+    Raises:
+        FileNotFoundError: there is no card or no weights.
+    """
+    path = folder / "card.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: expected a checkpoint folder with card.json, acoustic/ and vocoder/")
+    values = json.loads(path.read_text(encoding="utf-8"))
+    digest = hashlib.sha256()
+    for part in ("acoustic", "vocoder"):
+        weights = folder / part / "model.safetensors"
+        if not weights.is_file():
+            raise FileNotFoundError(f"{weights}: expected weights, found none")
+        digest.update(weights.read_bytes())
+        digest.update((folder / part / "config.json").read_bytes())
+    return Card(
+        values["name"], tuple(values["licences"]), values["notice"], digest.hexdigest()[:16], values.get("facts", {})
+    )
+
+
+def load_acoustic(folder: Path) -> Synthesizer:
+    """An acoustic model in evaluation mode, in single precision.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the weights are not this config's, or the phone inventory is not this engine's.
+    """
+    config = DubberConfig.from_json(read_config(folder)["model"])
+    if (config.symbols, config.symbol_count) != (INVENTORY_NAME, SYMBOL_COUNT):
+        raise ValueError(
+            f"{folder}: expected phone inventory {INVENTORY_NAME} of {SYMBOL_COUNT}, "
+            f"got {config.symbols} of {config.symbol_count}"
+        )
+    model = Synthesizer(config)
+    path = folder / "model.safetensors"
+    load_strictly(model, read_tensors(path), str(path))
+    return model.eval()
+
+
+def resolve_device(device: str) -> str:
+    """`auto` to what there is.
+
+    Raises:
+        ValueError: unknown device, or cuda asked for and absent.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"known devices are auto, cpu and cuda; got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but torch sees no CUDA device")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def load_parts(folder: Path | None, device: str) -> dict[str, Any]:
+    """The constructor parts of `Dubber`, from a folder or from the package."""
+    from .espeak import Espeak
+    from .speaker import GE2E
+    from .text import TextFrontend
+
+    folder = folder or packaged_checkpoint()
+    card = read_card(folder)
+    where = resolve_device(device)
+    model = load_acoustic(folder / "acoustic")
+    vocoder = load_generator(folder / "vocoder", model.config.mel)
+    return {
+        "model": model.to(where),
+        "vocoder": vocoder.to(where),
+        "frontend": TextFrontend(Espeak()),
+        "speakers": GE2E(),
+        "readers": build_readers("light"),
+        "card": card,
+        "device": where,
+    }

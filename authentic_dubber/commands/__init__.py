@@ -1,0 +1,1 @@
+"""The commands of `dub`, one file per group: parse, one call, print."""

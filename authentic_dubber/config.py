@@ -1,0 +1,244 @@
+"""One tree of frozen settings for the acoustic model, with two named sizes and a toy one.
+
+`paper` follows the published network (reference network parts A and B: phoneme encoder, lip encoder, decoder depths
+and widths); `starter` trains on two CPU cores; `tiny` is for tests. All three are the same classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from graphs import GraphConfig
+from vocoder import MelConfig
+
+Block: TypeAlias = Literal["convnext", "fft"]
+
+
+@dataclass(frozen=True, slots=True)
+class StackConfig:
+    """A stack of residual blocks over a sequence.
+
+    Raises:
+        ValueError: unknown block kind, or a width the heads do not divide.
+    """
+
+    width: int
+    layers: int
+    block: Block = "convnext"
+    """`convnext`: depthwise convolution and two linear layers; `fft`: self-attention and a convolutional FFN."""
+    kernel: int = 7
+    hidden: int = 0
+    """Width inside a block; 0 means four times `width`."""
+    heads: int = 2
+    """Attention heads of `fft` blocks."""
+    attention_every: int = 0
+    """In a `convnext` stack, one self-attention after every so many blocks; 0 means none."""
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.block not in ("convnext", "fft"):
+            raise ValueError(f"known blocks are convnext and fft, got {self.block!r}")
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide the width, got {self.heads} and {self.width}")
+
+    @property
+    def inner(self) -> int:
+        return self.hidden or 4 * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class TimingConfig:
+    """From lips and words to durations."""
+
+    heads: int = 8
+    """Of the phoneme-lip attention."""
+    band: float = 0.1
+    """Half-width of the rewarded diagonal, as a share of the lip sequence."""
+    hidden: int = 256
+    kernel: int = 3
+    dropout: float = 0.3
+    slowest: float = 0.6
+    """Speaking rate allowed for a line that must fill a long slot, relative to the model's own rate."""
+    fastest: float = 1.5
+    """The same for a short slot. A line that would need more is not squeezed; it gets a verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How the acoustic model is trained: losses and schedule."""
+
+    batch: int = 16
+    learning_rate: float = 1e-3
+    warmup: int = 500
+    total_steps: int = 20_000
+    """The learning rate falls along a half cosine until here."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    mel_weight: float = 1.0
+    duration_weight: float = 0.2
+    diagonal_weight: float = 0.02
+    speaker_weight: float = 0.2
+    emotion_weight: float = 0.05
+    max_references: int = 10
+    """K is drawn from 0 to this for every line, so that one checkpoint answers for every K."""
+    own_drop: float = 0.15
+    """Chance that a modality of the line itself is hidden, so that off-screen lines are not a surprise."""
+    lip_drop: float = 0.3
+    prompt_seconds: float = 3.0
+    ema: float = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class DubberConfig:
+    """Everything a checkpoint must carry to be built again.
+
+    Attributes:
+        spaces: emotion space per modality, as `{"scene": "light-scene-v1/48", ...}`.
+        symbols: name of the phone inventory; `symbol_count` its size with padding.
+        emotions: taxonomy of the emotion head, in the order of its logits.
+
+    Raises:
+        ValueError: the graph's input widths are not those the spaces name.
+    """
+
+    name: str
+    symbols: str
+    symbol_count: int
+    spaces: Mapping[str, str]
+    emotions: tuple[str, ...]
+    lip_space: str
+    width: int
+    speaker_width: int
+    phonemes: StackConfig
+    style: StackConfig
+    lips: StackConfig
+    decoder: StackConfig
+    postnet_width: int
+    postnet_layers: int
+    timing: TimingConfig
+    graph: GraphConfig
+    mel: MelConfig = field(default_factory=MelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for modality, space in self.spaces.items():
+            width = int(space.rpartition("/")[2])
+            if self.graph.in_widths[modality] != width:
+                raise ValueError(
+                    f"{modality}: the graph takes vectors of width {self.graph.in_widths[modality]}, "
+                    f"but the space is {space}"
+                )
+
+    @property
+    def lip_width(self) -> int:
+        return int(self.lip_space.rpartition("/")[2])
+
+    def to_json(self) -> str:
+        values = asdict(self)
+        values["spaces"] = dict(self.spaces)
+        values["graph"] = self.graph.to_dict()
+        return json.dumps(values, indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> DubberConfig:
+        v: dict[str, Any] = json.loads(text)
+        for name in ("phonemes", "style", "lips", "decoder"):
+            v[name] = StackConfig(**v[name])
+        v["timing"], v["train"] = TimingConfig(**v["timing"]), TrainConfig(**v["train"])
+        v["graph"], v["mel"] = GraphConfig.from_dict(v["graph"]), MelConfig.from_dict(v["mel"])
+        v["emotions"] = tuple(v["emotions"])
+        return cls(**v)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What the data decides and no size may choose: inventories and spaces."""
+
+    symbols: str
+    symbol_count: int
+    spaces: Mapping[str, str]
+    lip_space: str
+    emotions: tuple[str, ...]
+
+    def widths(self) -> dict[str, int]:
+        return {modality: int(space.rpartition("/")[2]) for modality, space in self.spaces.items()}
+
+
+def build_config(size: str, words: Vocabulary, mel: MelConfig | None = None) -> DubberConfig:
+    """A named size for a given vocabulary.
+
+    Raises:
+        ValueError: unknown size; the known ones are named.
+    """
+    match size:
+        case "paper":
+            return _paper(words, mel or MelConfig())
+        case "starter":
+            return _starter(words, mel or MelConfig())
+        case "tiny":
+            return _tiny(words, mel or MelConfig())
+    raise ValueError(f"known sizes are paper, starter and tiny; got {size!r}")
+
+
+def _vocabulary_fields(words: Vocabulary) -> dict[str, Any]:
+    return {name: getattr(words, name) for name in Vocabulary.__slots__}
+
+
+def _paper(words: Vocabulary, mel: MelConfig) -> DubberConfig:
+    return DubberConfig(
+        name="paper",
+        **_vocabulary_fields(words),
+        width=256,
+        speaker_width=256,
+        phonemes=StackConfig(256, 12, "fft", kernel=9, hidden=1024, heads=8, dropout=0.2),
+        style=StackConfig(256, 4, "fft", kernel=5, hidden=1024, heads=2, dropout=0.1),
+        lips=StackConfig(512, 4, "fft", kernel=9, hidden=1024, heads=2, dropout=0.2),
+        decoder=StackConfig(256, 24, "fft", kernel=9, hidden=1024, heads=4, dropout=0.2),
+        postnet_width=256,
+        postnet_layers=5,
+        timing=TimingConfig(heads=8, hidden=256, dropout=0.5),
+        graph=GraphConfig(in_widths=words.widths(), width=256, heads=2),
+        mel=mel,
+        train=TrainConfig(batch=32, learning_rate=1e-4, warmup=4000, total_steps=300_000, emotion_weight=5 / 25),
+    )
+
+
+def _starter(words: Vocabulary, mel: MelConfig) -> DubberConfig:
+    return DubberConfig(
+        name="starter",
+        **_vocabulary_fields(words),
+        width=192,
+        speaker_width=256,
+        phonemes=StackConfig(192, 4, kernel=5, heads=4, attention_every=2),
+        style=StackConfig(128, 2, kernel=5),
+        lips=StackConfig(96, 2, kernel=5),
+        decoder=StackConfig(192, 8, kernel=7, heads=4, attention_every=4, dropout=0.05),
+        postnet_width=96,
+        postnet_layers=3,
+        timing=TimingConfig(heads=4, hidden=192),
+        graph=GraphConfig(in_widths=words.widths(), width=128, heads=2, dropout=0.1),
+        mel=mel,
+    )
+
+
+def _tiny(words: Vocabulary, mel: MelConfig) -> DubberConfig:
+    stack = StackConfig(16, 1, kernel=3, hidden=32, attention_every=1)
+    return DubberConfig(
+        name="tiny",
+        **_vocabulary_fields(words),
+        width=16,
+        speaker_width=256,
+        phonemes=stack,
+        style=stack,
+        lips=stack,
+        decoder=stack,
+        postnet_width=8,
+        postnet_layers=2,
+        timing=TimingConfig(heads=2, hidden=16),
+        graph=GraphConfig(in_widths=words.widths(), width=16, heads=2, dropout=0.0),
+        mel=mel,
+        train=TrainConfig(batch=2, warmup=2, total_steps=50),
+    )

@@ -1,0 +1,275 @@
+"""A line in, a take out: the parts joined. Constructors take parts, `Dubber.load` fetches them from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from library_builder.media import read_wave
+from library_builder.readers import Readers
+from library_builder.types import QUERY_MODALITIES, Modality
+from retrieval import Hit, Library
+from vocoder import MelConfig, log_mel
+from vocoder.generator import Generator, check_mel
+
+from .batching import collate_inputs
+from .checkpoint import Card
+from .context import line_graph
+from .slot import Look, look
+from .speaker import SpeakerEncoder
+from .symbols import Symbols
+from .synthesizer import Synthesizer
+from .text import TextFrontend
+from .timing import Fit, fit_durations
+from .trim import settle_ends
+from .types import Line, Slot, Take, Timing, Voice
+
+PROMPT_LEVEL_DBFS = -24.0
+"""Level that training set its recordings to; prompts are brought to it, whatever they were recorded at."""
+LONGEST_PROMPT = 12.0
+"""Seconds of a prompt that are listened to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A line with everything known before it is spoken."""
+
+    line: Line
+    voice: Voice
+    slot: Slot
+    look: Look
+    symbols: Symbols
+    hits: Mapping[Modality, tuple[Hit, ...]]
+    seed: int
+    library: str | None
+    fingerprint: str
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+class Dubber:
+    """Speaks lines over pictures.
+
+    Args:
+        model: the acoustic model, in evaluation mode.
+        vocoder: mel to sound, for the same mel.
+        frontend: text to symbols.
+        speakers: prompt to speaker vector.
+        readers: extractors whose spaces are the model's.
+        card: what the checkpoint is and what it was trained on.
+
+    Raises:
+        ValueError: the vocoder inverts another mel, the readers live in other spaces, or the symbols differ.
+    """
+
+    def __init__(
+        self,
+        model: Synthesizer,
+        vocoder: Generator,
+        frontend: TextFrontend,
+        speakers: SpeakerEncoder,
+        readers: Readers,
+        card: Card,
+        *,
+        device: str = "cpu",
+    ) -> None:
+        config = model.config
+        check_mel(config.mel, vocoder.mel_config)
+        for modality, space in config.spaces.items():
+            got = getattr(readers, modality).space
+            if got != space:
+                raise ValueError(f"{modality}: the checkpoint was trained for space {space}, the reader gives {got}")
+        if readers.lips.space != config.lip_space:
+            raise ValueError(
+                f"lips: the checkpoint was trained for {config.lip_space}, the reader gives {readers.lips.space}"
+            )
+        self.model, self.vocoder, self.frontend = model.eval(), vocoder, frontend
+        self.speakers, self.readers, self.card, self.device = speakers, readers, card, device
+
+    @classmethod
+    def load(cls, folder: Path | None = None, *, device: str = "auto") -> Dubber:
+        """The checkpoint in a folder, or the starter that comes with the package.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            ValueError: the checkpoint contradicts itself or this version of the engine.
+        """
+        from .checkpoint import load_parts
+
+        return cls(**load_parts(folder, device))
+
+    @property
+    def spaces(self) -> Mapping[str, str]:
+        """The emotion space of each modality that the model was trained for."""
+        return self.model.config.spaces
+
+    @property
+    def mel_config(self) -> MelConfig:
+        return self.model.config.mel
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Licences of the data the checkpoint was trained on."""
+        return self.card.licences
+
+    @property
+    def checkpoint(self) -> str:
+        """Hash of the checkpoint's weights."""
+        return self.card.weights
+
+    @property
+    def notice(self) -> str:
+        """One line on what may be done with what this checkpoint speaks."""
+        return self.card.notice
+
+    def voice(self, name: str, prompt: Path) -> Voice:
+        """A character's voice from a recording of half a second or more, at any level and rate.
+
+        Raises:
+            BadPrompt: the recording is silent or too short.
+            library_builder.media.MediaError: it cannot be read.
+        """
+        rate = self.mel_config.sample_rate
+        wave = read_wave(prompt, sample_rate=rate)
+        speaker = self.speakers.embed(wave, rate)  # refuses silence and short prompts before anything divides by level
+        notes: tuple[str, ...] = ()
+        if len(wave) > LONGEST_PROMPT * rate:
+            notes = (f"prompt: only the first {LONGEST_PROMPT:.0f} s of {len(wave) / rate:.1f} s are listened to",)
+            wave = wave[: round(LONGEST_PROMPT * rate)]
+        level = 10 * np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-12)
+        levelled = (wave * 10 ** ((PROMPT_LEVEL_DBFS - level) / 20)).astype(np.float32)
+        mel = log_mel(torch.from_numpy(levelled)[None], self.mel_config)[0].numpy()
+        return Voice(name, mel, speaker, hashlib.sha256(wave.tobytes()).hexdigest(), notes)
+
+    def prepare(
+        self, line: Line, voice: Voice, *, library: Library | None, k: int = 3, seed: int = 0, slot: Slot | None = None
+    ) -> Prepared:
+        """Read the picture, find the slot and ask the library; nothing is spoken yet.
+
+        Args:
+            library: None, like k = 0, skips retrieval.
+            slot: forces a slot, for research; such takes say `oracle`.
+
+        Raises:
+            UnspeakableText: the text has no speakable symbol.
+            LineError: the cue lies outside the picture.
+            ValueError: k < 0, or the library lives in other emotion spaces.
+        """
+        if k < 0:
+            raise ValueError(f"expected k >= 0, got {k}")
+        started = time.perf_counter()
+        symbols = self.frontend.symbols(line.text, line.language)
+        seen = look(line, self.readers)
+        looked = time.perf_counter()
+        hits: Mapping[Modality, tuple[Hit, ...]] = {}
+        notes = [*voice.notes, *seen.notes]
+        query = {m: seen.own[m] for m in QUERY_MODALITIES if m in seen.own}
+        if library is not None and k > 0 and query:
+            library.check_spaces({m: s for m, s in self.spaces.items() if m in library.spaces})  # type: ignore[misc]
+            found = library.top_k(query, k)
+            hits, notes = found.hits, [*notes, *found.notes]
+        seconds = {"picture": looked - started, "retrieval": time.perf_counter() - looked}
+        version = library.version if library is not None and k > 0 else None
+        used = slot or seen.slot
+        fingerprint = self._fingerprint(line, voice, used, version, hits, seed)
+        return Prepared(line, voice, used, seen, symbols, hits, seed, version, fingerprint, tuple(notes), seconds)
+
+    def _fingerprint(
+        self,
+        line: Line,
+        voice: Voice,
+        slot: Slot,
+        version: str | None,
+        hits: Mapping[Modality, tuple[Hit, ...]],
+        seed: int,
+    ) -> str:
+        parts = [line.text, line.language, round(slot.start, 4), round(slot.end, 4), slot.source, voice.prompt, version]
+        parts += [[(m, hit.clip.id, round(hit.score, 6)) for hit in found] for m, found in sorted(hits.items())]
+        return hashlib.sha256(json.dumps([*parts, seed, self.checkpoint]).encode()).hexdigest()
+
+    @torch.inference_mode()
+    def speak(self, prepared: Sequence[Prepared]) -> list[Take]:
+        """Speak prepared lines, each as it would be alone: padding is masked in every layer, sound is made per line.
+
+        Shape:
+            B lines -> B takes, in order.
+        """
+        if not prepared:
+            return []
+        started = time.perf_counter()
+        inputs = collate_inputs(
+            symbols=[p.symbols.ids for p in prepared],
+            prompts=[p.voice.mel for p in prepared],
+            speakers=[p.voice.speaker for p in prepared],
+            lips=[p.look.lips for p in prepared],
+            graphs=[line_graph(p.look.own, p.hits, self.spaces) for p in prepared],
+        ).to(self.device)
+        encoded = self.model.encode(inputs)
+        predicted = self.model.predicted_frames(encoded, inputs.symbol_lengths).cpu()
+        fits = [self._fit(p, predicted[b, : len(p.symbols.ids)]) for b, p in enumerate(prepared)]
+        durations = torch.zeros(predicted.shape, dtype=torch.long)
+        for b, fit in enumerate(fits):
+            durations[b, : len(fit.durations)] = fit.durations
+        spoken = self.model.decode(encoded, durations.to(self.device), inputs.graph)
+        mel_seconds = (time.perf_counter() - started) / len(prepared)
+        return [
+            self._take(p, fits[b], spoken.mel[b, :, : int(spoken.lengths[b])], spoken.emotion[b], mel_seconds)
+            for b, p in enumerate(prepared)
+        ]
+
+    def say(self, line: Line, voice: Voice, *, library: Library | None = None, k: int = 3, seed: int = 0) -> Take:
+        """One line, from picture to sound."""
+        return self.speak([self.prepare(line, voice, library=library, k=k, seed=seed)])[0]
+
+    def _fit(self, p: Prepared, predicted: Tensor) -> Fit:
+        predicted = settle_ends(predicted, p.symbols)
+        frames = None if p.slot.source == "free" else max(1, self.mel_config.frames(p.slot.duration))
+        return fit_durations(predicted, frames, self.model.config.timing)
+
+    def _take(self, p: Prepared, fit: Fit, mel: Tensor, logits: Tensor, mel_seconds: float) -> Take:
+        started = time.perf_counter()
+        wave: npt.NDArray[np.float32] = self.vocoder(mel[None])[0].float().cpu().numpy()
+        seconds = {**p.seconds, "mel": mel_seconds, "vocoder": time.perf_counter() - started}
+        config = self.mel_config
+        needed = config.seconds(fit.natural_frames)
+        verdict = "" if fit.fits else f"needs {needed:.1f} s, slot {p.slot.duration:.1f} s"
+        ends = tuple(config.seconds(int(frames)) for frames in fit.durations.cumsum(0))
+        probabilities = logits.float().softmax(0).tolist()
+        slot = p.slot if p.slot.source != "free" else replace(p.slot, end=p.slot.start + ends[-1])
+        return Take(
+            line=p.line,
+            slot=slot,
+            wave=np.clip(wave, -1, 1),
+            sample_rate=config.sample_rate,
+            mel=mel.float().cpu().numpy(),
+            timing=Timing(p.symbols.names, ends, fit.rate, needed, verdict),
+            hits=p.hits,
+            captions=p.look.captions,
+            lips=p.look.opening,
+            emotion=dict(zip(self.model.config.emotions, probabilities, strict=True)),
+            own=tuple(m for m in QUERY_MODALITIES if m in p.look.own),
+            seed=p.seed,
+            provenance=self._provenance(p),
+            notes=p.notes,
+            seconds=seconds,
+        )
+
+    def _provenance(self, p: Prepared) -> dict[str, Any]:
+        return {
+            "checkpoint": self.checkpoint,
+            "checkpoint_name": self.card.name,
+            "licences": list(self.licences),
+            "library": p.library,
+            "spaces": dict(self.spaces),
+            "fingerprint": p.fingerprint,
+        }

@@ -1,0 +1,111 @@
+"""What the picture says of a line: its feelings, its lips, and the slot in which speech must sound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from library_builder.lips import LipReading, mouth_motion
+from library_builder.media import probe, read_frames
+from library_builder.readers import Readers
+from library_builder.types import Emotion, Frame, Modality
+
+from .types import Line, Slot
+
+FRAME_HEIGHT = 270
+"""Frames are read at this height; extractors need no more, and a feature film's frames are large."""
+FACE_FRAMES = 12
+"""Frames per line that the scene and face readers see, as when the library was built."""
+SHORTEST = 0.25
+"""Seconds; motion shorter than this is not a mouth speaking a line."""
+
+
+class LineError(ValueError):
+    """A line that cannot be spoken over its picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was read from a line's picture and words.
+
+    Attributes:
+        lips: features inside the slot, (V, L); V is 0 off-screen.
+        opening: (seconds in the picture, mouth opening) per frame of the cue.
+    """
+
+    own: Mapping[Modality, Emotion]
+    captions: Mapping[str, str]
+    slot: Slot
+    lips: npt.NDArray[np.float32]
+    opening: tuple[tuple[float, float], ...]
+    notes: tuple[str, ...]
+
+
+def look(line: Line, readers: Readers) -> Look:
+    """Read a line's picture and words.
+
+    Raises:
+        LineError: the cue lies outside the picture, or shows fewer than two frames.
+        library_builder.media.MediaError: the picture cannot be read.
+    """
+    if line.picture is None:
+        return _off_screen(line, readers, {}, {}, Slot(line.start, line.end, "free"), ())
+    frames = _frames(line)
+    few = frames[:: max(1, -(-len(frames) // FACE_FRAMES))]
+    own: dict[Modality, Emotion] = {}
+    captions: dict[str, str] = {}
+    scene, face = readers.scene.read(few), readers.face.read(frames)
+    notes = list(face.notes)
+    for modality, reading in (("scene", scene), ("face", face.reading)):
+        if reading is not None:
+            own[modality] = reading.emotion  # type: ignore[index]
+            captions[modality] = reading.caption
+            notes += [note for note in reading.notes if note not in notes]
+    lips = readers.lips.read(frames, face.track)
+    notes += [note for note in lips.notes if note not in notes]
+    cue = Slot(line.start, line.end, "cue")
+    motion = mouth_motion(lips) if lips.moving else None
+    if motion is None or motion[1] - motion[0] < SHORTEST:
+        notes.append("no moving mouth: the cue sets the length")
+        return _off_screen(line, readers, own, captions, cue, tuple(notes))
+    slot = Slot(max(line.start, motion[0]), min(line.end, motion[1]), "mouth")
+    text = readers.text.read(line.text, captions)
+    if text is not None:
+        own["text"] = text.emotion
+    inside = (lips.times >= slot.start) & (lips.times < slot.end)
+    return Look(own, captions, slot, lips.features[inside], _openings(lips), tuple(notes))
+
+
+def _off_screen(
+    line: Line,
+    readers: Readers,
+    own: dict[Modality, Emotion],
+    captions: dict[str, str],
+    slot: Slot,
+    notes: tuple[str, ...],
+) -> Look:
+    text = readers.text.read(line.text, captions)
+    if text is not None:
+        own = {**own, "text": text.emotion}
+    from_lips = np.zeros((0, int(readers.lips.space.rpartition("/")[2])), dtype=np.float32)
+    return Look(own, captions, slot, from_lips, (), notes)
+
+
+def _frames(line: Line) -> list[Frame]:
+    assert line.picture is not None
+    length = probe(line.picture).duration
+    if line.start >= length:
+        raise LineError(f"line {line.id}: starts at {line.start:.2f} s, past the picture's end at {length:.2f} s")
+    if line.end > length + 0.05:
+        raise LineError(f"line {line.id}: ends at {line.end:.2f} s, past the picture's end at {length:.2f} s")
+    frames = list(read_frames(line.picture, start=line.start, end=line.end, max_height=FRAME_HEIGHT))
+    if len(frames) < 2:
+        raise LineError(f"line {line.id}: expected at least two frames of picture in its cue, got {len(frames)}")
+    return frames
+
+
+def _openings(lips: LipReading) -> tuple[tuple[float, float], ...]:
+    return tuple((float(t), float(x)) for t, x in zip(lips.times, lips.opening, strict=True))

@@ -1,0 +1,189 @@
+"""Text, lips, prompt and feeling in, mel out: the acoustic model (reference network parts A and B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from graphs import DialogueGraph, ProgressiveEncoder
+
+from .blocks import Stack, length_mask, masked_mean
+from .config import DubberConfig
+from .encoders import LipEncoder, PhonemeEncoder, StyleEncoder
+from .timing import DurationPredictor, PhonemeLipAttention, place_in_symbol, regulate
+
+MEL_MEAN, MEL_SCALE = -5.0, 2.2
+"""Log mels of speech lie around the mean with about this spread; the network works in these units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """A batch of lines as tensors.
+
+    Shape:
+        symbols (B, N) from 1, 0 is padding; symbol_lengths (B,); prompt (B, F, R) log mel of another recording of the
+        speaker; prompt_lengths (B,); speaker (B, C) unit; lips (B, V, L), lip_lengths (B,) with 0 for off-screen;
+        graph: the line's own and retrieved feelings, B lines.
+    """
+
+    symbols: Tensor
+    symbol_lengths: Tensor
+    prompt: Tensor
+    prompt_lengths: Tensor
+    speaker: Tensor
+    lips: Tensor
+    lip_lengths: Tensor
+    graph: DialogueGraph
+
+    def to(self, device: torch.device | str) -> Inputs:
+        return Inputs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A line before its frames exist."""
+
+    fused: Tensor
+    """Symbols in the prompt's style, (B, N, D)."""
+    log_durations: Tensor
+    """log(frames + 1), (B, N)."""
+    attention: Tensor
+    """Symbols over lips, (B, N, 1 + V)."""
+    speaker: Tensor
+    """Predicted speaker vector, (B, C)."""
+    condition: Tensor
+    """What the decoder's norms adapt to, (B, D)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Mels in natural-log units and the emotion logits that go with them."""
+
+    before: Tensor
+    """Without the postnet, (B, F, T)."""
+    mel: Tensor
+    """(B, F, T)."""
+    lengths: Tensor
+    emotion: Tensor
+    """Logits over the config's taxonomy, (B, E). Never probabilities: the loss applies its own softmax."""
+
+
+class Aggregator(nn.Module):
+    """One step of the hierarchical aggregation: frames attend to a stage's nodes and absorb what they find.
+
+    E = Conv1D([H ; CA(H, G, G)]), with one extra learned node that means "nothing felt", so that a line without any
+    modality still has something to attend to.
+
+    Shape:
+        frames (B, T, D), nodes (B, N, G), node mask (B, N) -> (B, T, D).
+    """
+
+    def __init__(self, width: int, node_width: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(
+            width, 1, dropout=0.1, kdim=node_width, vdim=node_width, batch_first=True
+        )
+        self.nothing = nn.Parameter(torch.zeros(node_width))
+        self.merge = nn.Linear(2 * width, width, bias=False)
+
+    def forward(self, frames: Tensor, nodes: Tensor, mask: Tensor) -> Tensor:
+        nodes = torch.cat([self.nothing.expand(len(nodes), 1, -1), nodes.to(frames.dtype)], dim=1)
+        mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        felt, _ = self.attention(frames, nodes, nodes, key_padding_mask=~mask, need_weights=False)
+        result: Tensor = self.merge(torch.cat([frames, felt], dim=2))
+        return result
+
+
+class PostNet(nn.Module):
+    """Convolutions that sharpen the decoder's mel; a residual is added to it.
+
+    Shape:
+        (B, T, F), (B, T) -> (B, T, F).
+    """
+
+    def __init__(self, mels: int, width: int, layers: int) -> None:
+        super().__init__()
+        sizes = [mels, *([width] * (layers - 1)), mels]
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, 5, padding=2) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
+        x, row = mel.transpose(1, 2), mask[:, None].to(mel.dtype)  # (B, T, F) -> (B, F, T)
+        for i, conv in enumerate(self.convs):
+            x = conv(x * row)
+            x = torch.tanh(x) if i + 1 < len(self.convs) else x
+        return x.transpose(1, 2)
+
+
+class Synthesizer(nn.Module):
+    """The acoustic model.
+
+    Args:
+        config: sizes, spaces and inventories; stored with every checkpoint.
+    """
+
+    def __init__(self, config: DubberConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, node_width = config.width, config.graph.width
+        self.phonemes = PhonemeEncoder(config)
+        self.style = StyleEncoder(config)
+        self.style_attention = nn.MultiheadAttention(width, config.timing.heads, batch_first=True)
+        self.condition = nn.Linear(config.speaker_width + width, width)
+        self.lips = LipEncoder(config)
+        self.lip_attention = PhonemeLipAttention(config)
+        self.durations = DurationPredictor(config)
+        self.graph = ProgressiveEncoder(config.graph)
+        self.aggregators = nn.ModuleList(Aggregator(width, node_width) for _ in range(3))
+        self.place = nn.Linear(2, width)
+        self.emotion = nn.Linear(width, len(config.emotions))
+        self.fuse = nn.Linear(2 * width, config.decoder.width)
+        self.decoder = Stack(config.decoder, condition_width=width)
+        self.out = nn.Linear(config.decoder.width, config.mel.n_mels)
+        self.postnet = PostNet(config.mel.n_mels, config.postnet_width, config.postnet_layers)
+
+    def encode(self, inputs: Inputs) -> Encoded:
+        """Everything up to the durations."""
+        text = self.phonemes(inputs.symbols, inputs.symbol_lengths)
+        prompt = (inputs.prompt - MEL_MEAN) / MEL_SCALE
+        tokens, token_mask, speaker = self.style(prompt, inputs.prompt_lengths)
+        styled, _ = self.style_attention(text, tokens, tokens, key_padding_mask=~token_mask, need_weights=False)
+        fused = 0.5 * (text + styled)
+        condition = self.condition(torch.cat([inputs.speaker, masked_mean(tokens, token_mask)], dim=1))
+        lips, lip_mask = self.lips(inputs.lips, inputs.lip_lengths)
+        seen, attention = self.lip_attention(text, inputs.symbol_lengths, lips, lip_mask)
+        log_durations = self.durations(text + seen, inputs.symbol_lengths, condition)
+        return Encoded(fused, log_durations, attention, speaker, condition)
+
+    def decode(self, encoded: Encoded, durations: Tensor, graph: DialogueGraph) -> Spoken:
+        """Frames of given durations, coloured by the graph: basic, then indirect, then direct.
+
+        Shape:
+            durations (B, N) whole frames.
+        """
+        frames, lengths = regulate(encoded.fused, durations)
+        longest = frames.shape[1]
+        mask = length_mask(lengths, longest)
+        frames = (frames + self.place(place_in_symbol(durations, longest))) * mask[:, :, None]
+        felt, stages = frames, self.graph(graph)
+        for aggregate, nodes in zip(self.aggregators, (stages.basic, stages.indirect, stages.direct), strict=True):
+            felt = aggregate(felt, nodes.features, nodes.mask)
+        emotion = self.emotion(masked_mean(felt, mask))
+        x = self.fuse(torch.cat([frames, felt], dim=2))
+        before = self.out(self.decoder(x, mask, encoded.condition))
+        after = before + self.postnet(before, mask)
+        return Spoken(_mel_units(before), _mel_units(after), lengths, emotion)
+
+    def predicted_frames(self, encoded: Encoded, lengths: Tensor) -> Tensor:
+        """The model's own durations before any fitting, in frames, zero where padded.
+
+        Shape:
+            (B, N).
+        """
+        frames = torch.expm1(encoded.log_durations.float()).clamp(min=0.3, max=200)
+        return frames * length_mask(lengths, frames.shape[1])
+
+
+def _mel_units(x: Tensor) -> Tensor:
+    return (x.float() * MEL_SCALE + MEL_MEAN).transpose(1, 2)  # (B, T, F) -> (B, F, T)

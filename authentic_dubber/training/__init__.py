@@ -1,0 +1,1 @@
+"""What exists only while training: corpora, alignment, batches and the loop."""

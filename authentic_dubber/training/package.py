@@ -1,0 +1,76 @@
+"""Trained parts to a checkpoint that can be shipped: half precision, with a card that names its data and licences."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from vocoder.generator import load_generator, save_generator
+from vocoder.storage import read_config, whole_folder
+
+from ..checkpoint import Card, load_acoustic, read_card
+from .cache import Cache
+from .loop import export
+
+_STRICTNESS = ("CC-BY-NC-SA-4.0", "CC-BY-4.0", "CC0-1.0")
+_NOTICES = {
+    "CC-BY-NC-SA-4.0": "this voice learned from CC BY-NC-SA 4.0 recordings: no commercial use, share alike, give credit",
+    "CC-BY-4.0": "this voice learned from CC BY 4.0 recordings: give credit",
+    "CC0-1.0": "this voice learned from CC0 recordings only",
+}
+
+
+def package_checkpoint(acoustic: Path, vocoder: Path, cache_folder: Path, out: Path, name: str) -> Card:
+    """Write `out` with `acoustic/`, `vocoder/` and `card.json`.
+
+    Args:
+        acoustic: a run folder of the acoustic training (`acoustic/` inside it is taken).
+        vocoder: a run folder of the vocoder training (`generator/` inside it is taken).
+
+    Raises:
+        FileNotFoundError: a part is missing.
+        ValueError: the two parts are for different mels.
+    """
+    cache = Cache(cache_folder)
+    rows = cache.training_rows()
+    entries = [cache.entries[i] for i in rows]
+    seen = Counter(entry.corpus for entry in entries)
+    hours = Counter({entry.corpus: 0.0 for entry in entries})
+    for entry in entries:
+        hours[entry.corpus] += entry.samples / cache.sample_rate / 3600
+    licences = sorted({entry.licence for entry in entries}, key=_STRICTNESS.index)
+    model = load_acoustic(acoustic / "acoustic")
+    generator = load_generator(vocoder / "generator", model.config.mel)
+    steps = {"acoustic": read_config(acoustic / "acoustic")["step"], "vocoder": _vocoder_step(vocoder)}
+    card = {
+        "name": name,
+        "licences": licences,
+        "notice": _NOTICES[licences[0]],
+        "facts": {
+            "corpora": {
+                corpus: {
+                    "recordings": seen[corpus],
+                    "hours": round(hours[corpus], 3),
+                    "licence": next(entry.licence for entry in entries if entry.corpus == corpus),
+                }
+                for corpus in sorted(seen)
+            },
+            "held_out": len(cache.held_out_rows()),
+            "steps": steps,
+            "parameters": {
+                "acoustic": sum(p.numel() for p in model.parameters()),
+                "vocoder": sum(p.numel() for p in generator.parameters()),
+            },
+        },
+    }
+    with whole_folder(out) as filling:
+        export(model, filling / "acoustic", steps["acoustic"], half=True)
+        save_generator(filling / "vocoder", generator, half=True)
+        (filling / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return read_card(out)
+
+
+def _vocoder_step(run: Path) -> int:
+    newest = max((run / "checkpoints").glob("step-*"))
+    return int(read_config(newest)["step"])

@@ -1,0 +1,111 @@
+"""All of preparation, in order; interrupted, it goes on with the feature it was at."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from library_builder.readers import Readers, build_readers
+from library_builder.types import MODALITIES, Clip, Emotion, Modality, space_width
+from retrieval import Library, commit
+from vocoder import MelConfig
+from vocoder.storage import write_tensors
+
+from ..config import Vocabulary
+from ..espeak import Espeak
+from ..speaker import GE2E
+from ..symbols import INVENTORY_NAME, SYMBOL_COUNT
+from ..text import TextFrontend
+from .cache import Cache
+from .corpora import EMOTIONS, read_corpora
+from .durations import prepare_durations, train_aligner
+from .features import prepare_hits, prepare_mels, prepare_speakers, prepare_symbols, prepare_vectors
+from .pictures import prepare_pictures
+from .sound import prepare_waves
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareConfig:
+    """What preparation may choose."""
+
+    corpora: tuple[str, ...] = ("kathleen", "ravdess", "nemo", "grid")
+    aligner_steps: int = 1500
+    aligner_batch: int = 24
+    picture_noise: float = 0.45
+    """How far drawn feelings slide from a recording's label."""
+    picture_frames: int = 6
+    references: int = 10
+    """Hits kept per modality; training draws K up to this."""
+    seed: int = 0
+
+
+def vocabulary(readers: Readers) -> Vocabulary:
+    """What these readers and this engine's inventories leave no choice about."""
+    spaces = {modality: getattr(readers, modality).space for modality in MODALITIES}
+    return Vocabulary(INVENTORY_NAME, SYMBOL_COUNT, spaces, readers.lips.space, EMOTIONS)
+
+
+def prepare(data: Path, folder: Path, config: PrepareConfig) -> Cache:
+    """Corpora below `data` to a prepared corpus in `folder`.
+
+    Raises:
+        FileNotFoundError: a corpus is not there.
+        library_builder.media.MediaError: a recording cannot be read.
+    """
+    mel = MelConfig()
+    if not (folder / "index.json").is_file():
+        prepare_waves(read_corpora(data, config.corpora), folder, mel.sample_rate)
+    cache = Cache(folder)
+    readers = build_readers("light")
+    prepare_mels(cache, mel)
+    with Espeak() as espeak:
+        prepare_symbols(cache, TextFrontend(espeak))
+    prepare_speakers(cache, GE2E())
+
+    def heard(i: int) -> Emotion | None:
+        reading = readers.audio.read(cache.wave(i), cache.sample_rate)
+        return None if reading is None else reading.emotion
+
+    prepare_vectors(cache, "audio", space_width(readers.audio.space), heard)
+    if not cache.has("durations"):
+        aligner = train_aligner(
+            cache, SYMBOL_COUNT, mel.n_mels, steps=config.aligner_steps, batch=config.aligner_batch, seed=config.seed
+        )
+        write_tensors(folder / "aligner.safetensors", aligner.state_dict())
+        prepare_durations(cache, aligner)
+    prepare_pictures(cache, readers, noise=config.picture_noise, frames=config.picture_frames, seed=config.seed)
+    _retrieve(cache, readers, config.references)
+    return cache
+
+
+def _retrieve(cache: Cache, readers: Readers, most: int) -> None:
+    """Ask a real library of the training rows; no query finds itself, nor another take of its line by its speaker."""
+    if cache.has("scores_text"):
+        return
+    spaces: dict[Modality, str] = {modality: getattr(readers, modality).space for modality in MODALITIES}
+    vectors = {modality: cache.rows(f"own_{modality}") for modality in MODALITIES}
+
+    def clip(i: int) -> Clip:
+        entry = cache.entries[i]
+        emotions = {m: Emotion(spaces[m], vectors[m][i]) for m in MODALITIES if abs(vectors[m][i]).sum() > 0}
+        seconds = entry.samples / cache.sample_rate
+        return Clip(f"{i:06d}", entry.key, 0.0, seconds, entry.voice, entry.text, entry.corpus, emotions=emotions)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        commit(Path(scratch), (clip(i) for i in cache.training_rows()))
+        library = Library.open(Path(scratch))
+
+        def search(i: int, modality: str) -> Sequence[tuple[int, float]]:
+            asking = clip(i)
+            query = {m: e for m, e in asking.emotions.items() if m == modality}
+            if not query:
+                return ()
+            found = library.top_k(query, most, **library.leave_out(asking)._asdict())
+            return [(int(hit.clip.id), hit.score) for hits in found.hits.values() for hit in hits]
+
+        prepare_hits(cache, search, most)
