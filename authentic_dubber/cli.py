@@ -1,4 +1,4 @@
-"""`dub`: joins the commands. Each command parses, calls one function and prints; heavy imports wait inside the bodies."""
+"""`dub`: joins the commands. Each parses, calls one function and prints; heavy imports wait inside the bodies."""
 
 from __future__ import annotations
 

@@ -54,7 +54,9 @@ class StyleEncoder(nn.Module):
     def forward(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mask = length_mask(lengths, mel.shape[2])
         x = self.first(mel * mask[:, None]) * mask[:, None]
-        x = functional.avg_pool1d(x, self.POOL, ceil_mode=True).transpose(1, 2)  # (B, D, R) -> (B, R', D)
+        # Padded to whole pools with zeros, since a pool cut off by the batch's end would divide by fewer.
+        x = functional.avg_pool1d(functional.pad(x, (0, -x.shape[2] % self.POOL)), self.POOL)
+        x = x.transpose(1, 2)  # (B, D, R) -> (B, R', D)
         mask = mask[:, :: self.POOL]
         x = self.stack(x * mask[:, :, None], mask)
         return self.tokens(x), mask, self.speaker(masked_mean(x, mask))

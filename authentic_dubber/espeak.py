@@ -155,7 +155,7 @@ class Espeak:
         return reply
 
     def _start(self) -> subprocess.Popen[str]:
-        self._complaints = tempfile.TemporaryFile()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the worker)
         process = subprocess.Popen(
             [sys.executable, "-m", "authentic_dubber.espeak_worker"],
             stdin=subprocess.PIPE,

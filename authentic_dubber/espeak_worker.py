@@ -105,7 +105,7 @@ class Engine:
             clauses.append((spoken or b"").decode())
         return " ".join(" ".join(clauses).split())
 
-    def speak(self, text: str, voice: str, rate: int, pitch: int, pitch_range: int, volume: int) -> bytes:
+    def speak(self, text: str, voice: str, *, rate: int, pitch: int, pitch_range: int, volume: int) -> bytes:
         """A text as 16-bit samples in the machine's byte order; the same samples whatever was spoken before."""
         self._reopen()
         self._choose(voice)
@@ -151,8 +151,9 @@ def main() -> None:
     """Keep the real standard output for answers, and send whatever native code prints to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(open(0, encoding="utf-8", closefd=False), answers)
+    with open(0, encoding="utf-8", closefd=False) as requests:
+        serve(requests, answers)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -35,10 +35,10 @@ def one_line(error: BaseException) -> str:
 class DubGroup(TyperGroup):
     """A group of commands whose user mistakes end in `dub: <one line>` and exit code 2."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: Any) -> Any:
         """Run the command; `--trace` shows where a user mistake was noticed."""
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except BrokenPipeError:  # the reader of our output has seen enough; not our user's mistake
             raise
         except (ValueError, OSError, ImportError) as error:

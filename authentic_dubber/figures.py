@@ -157,7 +157,9 @@ def _bars(record: TakeRecord, scale: _Scale) -> Iterator[str]:
 
 
 def _axis(scale: _Scale) -> Iterator[str]:
-    step = next(step for step in (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, math.inf) if (scale.end - scale.start) / step < 12)
+    step = next(
+        step for step in (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, math.inf) if (scale.end - scale.start) / step < 12
+    )
     yield f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{AXIS}" y2="{AXIS}"/>'
     if not math.isfinite(step):
         return

@@ -1,4 +1,4 @@
-"""What `dub` starts. It settles how OpenMP threads wait before anything that brings OpenMP is imported, then hands over.
+"""What `dub` starts: settles how OpenMP threads wait before anything that brings OpenMP is imported, then hands over.
 
 Threads that spin while they wait (the default of most OpenMP builds) cost a small machine most of its speed as soon as
 two pools share it, and torch, FAISS and scikit-learn each bring one. The policy is read when the first library loads,

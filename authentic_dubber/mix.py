@@ -134,7 +134,7 @@ def levelled(wave: Wave, sample_rate: Hertz, level: float = LINE_LEVEL) -> Level
         return Levelled(wave, 0.0, ("the take is silent",))
     room = CEILING - decibels(float(np.abs(wave).max()))
     wanted = level - now
-    notes = ()
+    notes: tuple[str, ...] = ()
     if wanted > room:
         notes = (f"its peaks leave {room:.1f} of {wanted:.1f} dB: it sounds at {now + room:.1f} dBFS, not {level:.0f}",)
     gain = min(wanted, room)

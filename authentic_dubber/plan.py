@@ -17,6 +17,7 @@ from library_builder.types import Hertz, Seconds
 from retrieval.library import Library
 
 from .mix import SILENCE, amplitude
+from .speaker import BadPrompt
 from .types import Voice
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def make_plan(job: DubJob, dubber: Dubber) -> Plan:
 
     Raises:
         FileNotFoundError: a file of the job is missing.
+        BadPrompt: a prompt is silent or too short.
         ValueError: one line that says what, where, what was expected and what was found.
     """
     _check_numbers(job)
@@ -125,7 +127,7 @@ def make_plan(job: DubJob, dubber: Dubber) -> Plan:
     library = _library(job, dubber)
     if library is not None and len(library) < job.k:
         notes.append(f"the library holds {len(library)} clips, fewer than the {job.k} references asked for")
-    voices = {name.casefold(): dubber.voice(name, prompt) for name, prompt in job.voices.items()}
+    voices = {name.casefold(): _voice(name, prompt, dubber) for name, prompt in job.voices.items()}
     return Plan(job, info, length, lines, voices, library, bed, tuple(notes))
 
 
@@ -180,7 +182,7 @@ def _check_overlaps(lines: Sequence[ScriptLine]) -> None:
     for name, own in by_character.items():
         for first, second in pairwise(sorted(own, key=lambda line: (line.cue.start, line.cue.end))):
             if second.cue.start < first.cue.end - 1e-6:
-                who = name and first.cue.character or "the one voice"
+                who = first.cue.character if name else "the one voice"
                 raise ValueError(f"{who} would speak two lines at once: {first} and {second}")
 
 
@@ -189,6 +191,14 @@ def _unused(lines: Sequence[ScriptLine], job: DubJob) -> list[str]:
     if "" in speaking:
         return []
     return [f"{name} has a voice but no line" for name in job.voices if name.casefold() not in speaking]
+
+
+def _voice(name: str, prompt: Path, dubber: Dubber) -> Voice:
+    """A character's voice; a refusal says whose prompt it is about."""
+    try:
+        return dubber.voice(name, prompt)
+    except BadPrompt as error:
+        raise BadPrompt(f"voice of {name}, {prompt}: {error}") from error
 
 
 def _library(job: DubJob, dubber: Dubber) -> Library | None:

@@ -16,7 +16,7 @@ from .figures import data_uri, line_figure, thumbnail
 from .takes import Book, TakeRecord, details_path, read_book, read_details
 
 REPORT = "report.html"
-STYLE = "report_style.css"
+STYLE = "report_style.html"
 WAYS = {
     "mouth": "the visible mouth",
     "cue": "the cue",
@@ -76,7 +76,7 @@ def _page(book: Book, out: Path, stills: _Stills) -> Iterator[str]:
     style = files("authentic_dubber").joinpath(STYLE).read_text(encoding="utf-8")
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<style>{style}</style></head><body><main>"
+    yield f"{style}</head><body><main>"
     yield from _head(book, title)
     for record in book.lines:
         yield from _line(record, out, stills)
@@ -165,10 +165,8 @@ def _take(record: TakeRecord, out: Path, stills: _Stills) -> Iterator[str]:
     yield from _emotion(record.emotion)
     for modality, hits in record.hits.items():
         yield f"<h3>Found by {escape(modality)}</h3>"
-        yield '<div class="hits">'
-        for hit in hits:
-            yield _hit(modality, hit, stills.of_hit(hit))
-        yield "</div>" if hits else "<p>nothing</p></div>"
+        cards = "".join(_hit(modality, hit, stills.of_hit(hit)) for hit in hits)
+        yield f'<div class="hits">{cards}</div>' if cards else "<p>nothing</p>"
 
 
 def _emotion(emotion: Mapping[str, float]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A dubbing session: a film and a script in; a WAV per line, the dubbed film and a report out. It can stop and go on."""
+"""A dubbing session: film and script in; a WAV per line, the dubbed film and a report out. It can stop and go on."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from .report import write_report
 from .takes import (
     Book,
     Details,
+    Status,
     TakeRecord,
     details_path,
     file_facts,
@@ -166,9 +167,11 @@ class _Desk:
 
         cue = line.cue
         if not cue.text.strip():
-            return self._without(line, "skipped", "the line has no text")
+            self._without(line, "skipped", "the line has no text")
+            return None
         if cue.start >= self.plan.length:
-            return self._without(line, "skipped", f"the cue begins past the picture's end at {self.plan.length:.2f} s")
+            self._without(line, "skipped", f"the cue begins past the picture's end at {self.plan.length:.2f} s")
+            return None
         try:
             asked = Line(line.id, cue.character, cue.text, cue.start, cue.end, self.job.video, self.job.language)
             prepared = self.dubber.prepare(
@@ -179,9 +182,11 @@ class _Desk:
                 seed=self.job.seed,
             )
         except (LineError, UnspeakableText) as error:
-            return self._without(line, "skipped", str(error))
+            self._without(line, "skipped", str(error))
+            return None
         except MediaError as error:
-            return self._without(line, "failed", str(error))
+            self._without(line, "failed", str(error))
+            return None
         earlier = self.earlier.get(line.id)
         if earlier is not None and self._same(earlier, line, prepared) and still_there(self.job.out, earlier):
             self.records[line.id] = earlier
@@ -196,7 +201,7 @@ class _Desk:
             wave_name(line.id, line.cue.character),
         )
 
-    def _without(self, line: ScriptLine, status: Any, reason: str) -> None:
+    def _without(self, line: ScriptLine, status: Status, reason: str) -> None:
         cue = line.cue
         self.records[line.id] = TakeRecord(
             line.id, cue.character, cue.text, (cue.start, cue.end), status, reason=reason, seed=self.job.seed
@@ -347,5 +352,3 @@ def _mix(plan: Plan, desk: _Desk) -> Path | None:
     desk.made.update(mix=MIX, video=video.name)
     desk.save()
     return video
-
-

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from library_builder.build import BuildConfig
 from library_builder.lips import LipReading, mouth_motion
 from library_builder.media import probe, read_frames
 from library_builder.readers import Readers
@@ -15,10 +16,6 @@ from library_builder.types import Emotion, Frame, Modality
 
 from .types import Line, Slot
 
-FRAME_HEIGHT = 270
-"""Frames are read at this height; extractors need no more, and a feature film's frames are large."""
-FACE_FRAMES = 12
-"""Frames per line that the scene and face readers see, as when the library was built."""
 SHORTEST = 0.25
 """Seconds; motion shorter than this is not a mouth speaking a line."""
 
@@ -54,17 +51,18 @@ def look(line: Line, readers: Readers) -> Look:
     if line.picture is None:
         return _off_screen(line, readers, {}, {}, Slot(line.start, line.end, "free"), ())
     frames = _frames(line)
-    few = frames[:: max(1, -(-len(frames) // FACE_FRAMES))]
+    few = evenly(frames, BuildConfig().frames_per_clip)
     own: dict[Modality, Emotion] = {}
     captions: dict[str, str] = {}
-    scene, face = readers.scene.read(few), readers.face.read(frames)
+    # As the library was built: feelings are read from a few pictures, so that a line and a clip are measured alike.
+    scene, face = readers.scene.read(few), readers.face.read(few)
     notes = list(face.notes)
     for modality, reading in (("scene", scene), ("face", face.reading)):
         if reading is not None:
             own[modality] = reading.emotion  # type: ignore[index]
             captions[modality] = reading.caption
             notes += [note for note in reading.notes if note not in notes]
-    lips = readers.lips.read(frames, face.track)
+    lips = readers.lips.read(frames, readers.face.read(frames).track)
     notes += [note for note in lips.notes if note not in notes]
     cue = Slot(line.start, line.end, "cue")
     motion = mouth_motion(lips) if lips.moving else None
@@ -77,6 +75,13 @@ def look(line: Line, readers: Readers) -> Look:
         own["text"] = text.emotion
     inside = (lips.times >= slot.start) & (lips.times < slot.end)
     return Look(own, captions, slot, lips.features[inside], _openings(lips), tuple(notes))
+
+
+def evenly(frames: Sequence[Frame], count: int) -> list[Frame]:
+    """The middle frames of `count` equal stretches, or all when there are fewer."""
+    if len(frames) <= count:
+        return list(frames)
+    return [frames[int((i + 0.5) * len(frames) / count)] for i in range(count)]
 
 
 def _off_screen(
@@ -101,7 +106,7 @@ def _frames(line: Line) -> list[Frame]:
         raise LineError(f"line {line.id}: starts at {line.start:.2f} s, past the picture's end at {length:.2f} s")
     if line.end > length + 0.05:
         raise LineError(f"line {line.id}: ends at {line.end:.2f} s, past the picture's end at {length:.2f} s")
-    frames = list(read_frames(line.picture, start=line.start, end=line.end, max_height=FRAME_HEIGHT))
+    frames = list(read_frames(line.picture, start=line.start, end=line.end, max_height=BuildConfig().max_height))
     if len(frames) < 2:
         raise LineError(f"line {line.id}: expected at least two frames of picture in its cue, got {len(frames)}")
     return frames

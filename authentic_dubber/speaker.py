@@ -1,4 +1,4 @@
-"""Who speaks, as a vector: GE2E (Wan et al. 2018) with Resemblyzer's published weights, which come with its package."""
+"""Who speaks: a recording to a unit vector that is near for the same voice and far for another."""
 
 from __future__ import annotations
 
@@ -8,79 +8,104 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+Wave = npt.NDArray[np.float32]
+
 SHORTEST_PROMPT = 0.5
-"""Seconds. GE2E listens in windows of 1.6 s; below this there is hardly a syllable."""
-SILENT_DBFS = -65.0
-"""A prompt whose loudest tenth of a second is below this holds no voice. Acted corpora start near -50."""
-_RATE = 16_000
+"""Seconds; in less there is hardly a syllable to know a voice by."""
+SILENCE_DBFS = -80.0
+"""A prompt whose mean level is below this is noise of the converter; raising it would embed that noise."""
 
 
 class BadPrompt(ValueError):
-    """A voice prompt without a voice in it."""
+    """A recording that no voice can be taken from."""
 
 
 class SpeakerEncoder(Protocol):
-    """A wave to a speaker vector."""
+    """What is asked of a speaker encoder."""
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """C, the width of the vectors."""
 
-    def embed(self, wave: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
-        """A unit vector, (C,)."""
-        ...
+    def embed(self, wave: Wave, sample_rate: int) -> Wave:
+        """A recording of one voice as a float32 vector of length one.
+
+        Shape:
+            (S,) -> (C,).
+
+        Raises:
+            BadPrompt: the recording is too short, silent, not finite or not mono.
+        """
 
 
 class GE2E:
-    """256 numbers for a voice. The level of the recording does not matter: it is set before listening.
+    """The generalised end-to-end encoder (Wan et al., 2018) as trained and packaged by resemblyzer.
+
+    Level and rate of the recording do not matter, and its silences are cut out before the voice is heard.
 
     Raises:
-        ImportError: Resemblyzer is missing; the message holds the cure.
+        ImportError: resemblyzer is not installed.
     """
+
+    RATE = 16000
+    """Hertz that the encoder was trained at."""
+    LEVEL_DBFS = -30.0
+    """Level that it was trained at."""
 
     def __init__(self) -> None:
         try:
             from resemblyzer import VoiceEncoder, preprocess_wav
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            # Its declared dependency on `webrtcvad` needs a compiler; ours on `webrtcvad-wheels` stands in for it.
             raise ImportError(
-                "the speaker encoder is missing -> pip install --no-deps resemblyzer==0.1.4"
+                f"the speaker encoder needs resemblyzer ({error}): pip install --no-deps resemblyzer==0.1.4"
             ) from error
         self._encoder = VoiceEncoder("cpu", verbose=False)
-        self._preprocess = preprocess_wav
+        self._without_silence = preprocess_wav
 
     @property
     def width(self) -> int:
-        return 256
+        """C, the width of the vectors."""
+        return int(self._encoder.linear.out_features)
 
-    def embed(self, wave: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
-        """The voice in a wave.
+    def embed(self, wave: Wave, sample_rate: int) -> Wave:
+        """A recording of one voice as a float32 vector of length one.
+
+        Args:
+            wave: samples at any level and of any rate.
+            sample_rate: hertz.
 
         Shape:
-            (S,) -> (256,), unit length.
+            (S,) -> (C,).
 
         Raises:
-            BadPrompt: less than half a second, or silence.
+            BadPrompt: the recording is too short, silent, without speech, not finite or not mono.
         """
-        refuse_bad_prompt(wave, sample_rate)
-        heard = soxr.resample(wave, sample_rate, _RATE) if sample_rate != _RATE else wave
-        speech = self._preprocess(np.ascontiguousarray(heard, dtype=np.float32))
-        # Its voice detector may find a hoarse or tiny voice too faint; then the whole recording is listened to.
-        if len(speech) < SHORTEST_PROMPT * _RATE / 2:
-            speech = heard
+        rms = _level(wave, sample_rate)
+        # The level is set before the rate is changed, so that even the resampler's rounding cannot depend on it.
+        levelled = (np.asarray(wave, dtype=np.float64) * (10 ** (self.LEVEL_DBFS / 20) / rms)).astype(np.float32)
+        # Clicks may pass full scale now, and the voice activity detector reads 16 bits.
+        speech = self._without_silence(np.clip(soxr.resample(levelled, sample_rate, self.RATE), -1, 1))
+        if not len(speech):
+            raise BadPrompt(f"expected a prompt with speech in it, got {len(wave) / sample_rate:.2f} s without any")
         vector = np.asarray(self._encoder.embed_utterance(speech), dtype=np.float32)
         return vector / np.linalg.norm(vector)
 
 
-def refuse_bad_prompt(wave: npt.NDArray[np.float32], sample_rate: int) -> None:
-    """Stop at a prompt that is too short or silent.
+def _level(wave: Wave, sample_rate: int) -> float:
+    """Root mean square of a usable prompt.
 
     Raises:
-        BadPrompt: says what was expected and got.
+        BadPrompt: it is not usable.
     """
-    seconds = len(wave) / sample_rate
-    if seconds < SHORTEST_PROMPT:
-        raise BadPrompt(f"a voice prompt lasts at least {SHORTEST_PROMPT} s, got {seconds:.2f} s")
-    step = sample_rate // 10
-    blocks = wave[: len(wave) // step * step].reshape(-1, step).astype(np.float64)
-    loudest = 10 * np.log10(np.max(np.mean(np.square(blocks), axis=1)) + 1e-12)
-    if loudest < SILENT_DBFS:
-        raise BadPrompt(f"a voice prompt is louder than {SILENT_DBFS:.0f} dBFS, got {loudest:.0f} dBFS: silence")
+    if wave.ndim != 1:
+        raise BadPrompt(f"expected a mono prompt (S,), got shape {wave.shape}")
+    if len(wave) < SHORTEST_PROMPT * sample_rate:
+        raise BadPrompt(f"expected a prompt of {SHORTEST_PROMPT} s or more, got {len(wave) / sample_rate:.2f} s")
+    if not np.isfinite(wave).all():
+        raise BadPrompt("expected a prompt of finite samples, got NaN or infinity")
+    rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
+    if rms < 10 ** (SILENCE_DBFS / 20):
+        found = f"{20 * np.log10(rms):.0f} dBFS" if rms else "digital silence"
+        raise BadPrompt(f"expected a prompt above {SILENCE_DBFS:.0f} dBFS, got {found}")
+    return rms

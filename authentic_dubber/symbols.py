@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 INVENTORY_NAME = "ipa-v1"
 SILENCE = "sil"
@@ -59,7 +61,7 @@ NAMES: tuple[str, ...] = (
 SYMBOL_COUNT = len(NAMES)
 """With padding."""
 
-_IDS = {name: i for i, name in enumerate(NAMES)}
+_IDS = {name: i for i, name in enumerate(NAMES) if i > 0}
 _NEAR = {
     "g": "ɡ",
     "ɻ": "ɹ",
@@ -99,16 +101,16 @@ class Symbols:
     words: tuple[tuple[int, int], ...]
 
 
-def number(names: list[str]) -> tuple[int, ...]:
+def number(names: Iterable[str]) -> tuple[int, ...]:
     """Symbol names to ids.
 
     Raises:
         UnknownPhone: names the first one that is not in the inventory.
     """
-    for name in names:
-        if name not in _IDS:
-            raise UnknownPhone(f"phone {name!r} is not in the inventory {INVENTORY_NAME}")
-    return tuple(_IDS[name] for name in names)
+    try:
+        return tuple(_IDS[name] for name in names)
+    except KeyError as error:
+        raise UnknownPhone(f"phone {error.args[0]!r} is not in the inventory {INVENTORY_NAME}") from error
 
 
 def split_ipa(word: str) -> list[str]:
@@ -139,3 +141,39 @@ def split_ipa(word: str) -> list[str]:
         else:
             units.append(unit)
     return units
+
+
+def split_words(ipa: str) -> tuple[tuple[str, ...], ...]:
+    """What espeak-ng writes for a stretch of text as units, word by word. Its `(en)` at a change of language goes.
+
+    Raises:
+        UnknownPhone: a sign that is neither a phone nor a mark.
+    """
+    words = (_split_often(word) for word in re.sub(r"\([a-z-]+\)", " ", ipa).split())
+    return tuple(word for word in words if word)
+
+
+@lru_cache(maxsize=1 << 16)
+def _split_often(word: str) -> tuple[str, ...]:
+    return tuple(split_ipa(word))
+
+
+def join(pieces: Iterable[str | Sequence[Sequence[str]]]) -> Symbols:
+    """Pauses (str) and stretches of words to one sentence with silence at both ends.
+
+    Of pauses that meet the first is kept, and none stands before the first word.
+
+    Raises:
+        UnknownPhone: names the first one that is not in the inventory.
+    """
+    names: list[str] = [SILENCE]
+    words: list[tuple[int, int]] = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            names += [piece] if words and names[-1] not in PAUSES else []
+            continue
+        for word in piece:
+            words.append((len(names), len(names) + len(word)))
+            names += word
+    names.append(SILENCE)
+    return Symbols(number(names), tuple(names), tuple(words))

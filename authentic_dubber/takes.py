@@ -1,8 +1,8 @@
 """The book of takes: what became of every line of a job, kept in `takes.json` so that a job can stop and go on.
 
-    takes.json                what was asked, and one record per line
-    NNN_character.wav         a line's sound
-    details/NNN_character.npz its mel and the picture's mouth, for the report
+takes.json                what was asked, and one record per line
+NNN_character.wav         a line's sound
+details/NNN_character.npz its mel and the picture's mouth, for the report
 """
 
 from __future__ import annotations
@@ -214,5 +214,3 @@ def still_there(folder: Path, record: TakeRecord) -> bool:
     if not path.is_file() or path.stat().st_size != record.size or not details_path(folder, record).is_file():
         return False
     return file_facts(path)[1] == record.sha256
-
-

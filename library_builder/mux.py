@@ -155,7 +155,8 @@ def _picture_end(source: InputContainer, picture: Path) -> tuple[Seconds, str]:
     ends = [
         float((packet.pts + (packet.duration or 0)) * packet.time_base)
         for packet in source.demux(stream)
-        if packet.pts is not None and packet.time_base is not None
+        # An edit list hides discarded packets; they are copied, because shown pictures may be built on them.
+        if packet.pts is not None and packet.time_base is not None and not packet.is_discard
     ]
     if not ends:
         raise MediaError(f"{picture}: its video stream holds no pictures with times")

@@ -22,10 +22,12 @@ Found: TypeAlias = Literal["face", "moving region", "none"]
 
 _EVERY: Seconds = 0.16
 """Between looks; in between the box moves in a straight line, which heads do over such a time."""
-_LOOK_PIXELS = 320
+_LOOK_PIXELS = 256
 """Longer side of the picture the cascades search."""
-_LEAST = (28, 28)
-"""Smallest face there: a smaller one's mouth is four pixels wide in the film and shows nothing."""
+_LEAST = (24, 24)
+"""Smallest face there: a smaller one's mouth shows nothing."""
+_VOTES = 2
+"""Overlapping hits that make a face. Few, for drawings; chance hits do not last, and a track must."""
 _SEEN_SHARE = 0.25
 """A track that fewer looks confirm is taken for a chance pattern in the background."""
 _MOUTH = (0.22, 0.64, 0.56, 0.36)
@@ -33,7 +35,7 @@ _MOUTH = (0.22, 0.64, 0.56, 0.36)
 _MOTION_PIXELS = 120
 _WIDEST = 0.4
 """Of the picture's height: a region that moves over more than this is a body or the world, not a mouth."""
-_NOISE = 10.0
+_NOISE = 5.0
 """Grey levels; smaller changes are grain and compression."""
 _SATURATED = 40.0
 """Grey levels; a greater change counts no more, so that often (a mouth) beats much (a blink, an arm)."""
@@ -114,7 +116,7 @@ class FaceTracker:
     def _frontals(self, picture: Grey) -> list[Boxes]:
         return [
             np.asarray(box, dtype=np.float64)
-            for box in self._frontal.detectMultiScale(picture, 1.15, 4, minSize=_LEAST)
+            for box in self._frontal.detectMultiScale(picture, 1.1, _VOTES, minSize=_LEAST)
         ]
 
     def _profiles(self, picture: Grey) -> list[Boxes]:
@@ -184,7 +186,8 @@ def _between(path: dict[int, Boxes], looks: list[int], times: npt.NDArray[np.flo
 def moving_region(frames: Sequence[Frame]) -> Boxes | None:
     """The face box whose mouth would be the spot that changes most often; None when nothing moves.
 
-    The camera's shift is taken out first. What the whole picture does is no mouth.
+    The camera's shift is taken out first, and then what a step to a neighbouring pixel explains: a head that sways
+    carries its dark eyes along, while an opening mouth shows what was not there before.
 
     Shape:
         (4,).
@@ -195,14 +198,14 @@ def moving_region(frames: Sequence[Frame]) -> Boxes | None:
     small = [cv2.resize(grey(frame), size, interpolation=cv2.INTER_AREA).astype(np.float32) for frame in frames]
     energy = np.zeros((size[1], size[0]), dtype=np.float64)
     for before, after in pairwise(small):
-        change = np.abs(after - _shifted(before, after))
+        change = _unexplained(_shifted(before, after), after)
         energy += np.where(change > _NOISE, np.minimum(change, _SATURATED), 0)
     energy /= max(1, len(small) - 1)
     spot = ndimage.gaussian_filter(energy, 0.03 * size[1])
     peak = np.unravel_index(int(np.argmax(spot)), spot.shape)
     if spot[peak] < 0.5:
         return None
-    for share in (0.35, 0.5, 0.65):
+    for share in (0.45, 0.6, 0.75):
         labels, _ = ndimage.label(spot > share * spot[peak])
         rows, columns = np.nonzero(labels == labels[peak])
         across = max(float(np.ptp(columns)) + 1, 0.06 * size[1])
@@ -228,3 +231,11 @@ def _shifted(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) ->
     moved = cv2.warpAffine(before, step, (columns, rows), borderMode=cv2.BORDER_REPLICATE)
     closer = np.abs(after - moved).mean() < np.abs(after - before).mean()
     return np.asarray(moved if closer else before, dtype=np.float32)
+
+
+def _unexplained(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The least change of each pixel's surroundings over the nine shortest moves: (H, W)."""
+    rows, columns = before.shape
+    rim = cv2.copyMakeBorder(before, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    moves = [rim[dy : dy + rows, dx : dx + columns] for dy in range(3) for dx in range(3)]
+    return np.asarray(np.min([cv2.blur(cv2.absdiff(after, move), (5, 5)) for move in moves], axis=0), dtype=np.float32)

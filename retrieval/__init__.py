@@ -1,5 +1,22 @@
 """Which clips feel like this one."""
 
-from .library import Hit, Library, Retrieved, commit
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .library import Hit, Library, Retrieved, commit
+else:
+
+    def __getattr__(name: str) -> object:
+        """A name of `__all__`, imported when it is first asked for: importing the package alone stays quick."""
+        from importlib import import_module
+
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return value
+
 
 __all__ = ["Hit", "Library", "Retrieved", "commit"]
+_HOMES = {"Hit": "library", "Library": "library", "Retrieved": "library", "commit": "library"}

@@ -133,8 +133,10 @@ def test_timecode_counts_frames_at_the_nominal_rate() -> None:
 
 @pytest.mark.parametrize(
     ("text", "fps"),
-    [("", None), ("soon", None), ("-1", None), ("nan", None), ("1e3", None), ("00:61:00.0", None), ("00:00:60.0", None)]
-    + [("00:00:01:12", None), ("00:00:01:25", 25.0), ("00:00:01;12", 25.0), ("1:2:3:4:5", 25.0)],
+    [
+        *((text, None) for text in ("", "soon", "-1", "nan", "1e3", "00:61:00.0", "00:00:60.0", "00:00:01:12")),
+        *((text, 25.0) for text in ("00:00:01:25", "00:00:01;12", "1:2:3:4:5")),
+    ],
 )
 def test_times_that_are_none_are_refused(text: str, fps: float | None) -> None:
     with pytest.raises(ValueError, match=r"expected|timecode"):
@@ -162,7 +164,7 @@ def test_bad_subtitles_are_named_by_line_and_the_others_kept(tmp_path: Path) -> 
     assert [cue.text for cue in sheet.cues] == ["one", "two"]
     lines = text.split("\n")
     blamed = [lines[int(problem.split(":")[0].split()[1]) - 1] for problem in sheet.problems]
-    assert blamed == [line for line in lines if "02,000" in line or "xx" in line or "05,000 -->" in line][1:]
+    assert blamed == [line for line in lines if line.startswith(("00:00:03", "00:00:xx", "00:00:05"))]
 
 
 def test_bad_ass_lines_are_named_by_line(tmp_path: Path) -> None:

@@ -175,6 +175,13 @@ def test_transport_stream_counts_time_from_its_own_start(film: Path, tmp_path: P
     assert late == list(range(40, 50))
 
 
+def test_containers_without_display_times_still_show_pictures_in_order(tmp_path: Path) -> None:
+    write_video(tmp_path / "x.avi", (grey(i) for i in range(50)), 25)  # AVI keeps the order of decoding alone
+    frames = list(read_frames(tmp_path / "x.avi"))
+    assert [number_of(frame.image) for frame in frames] == list(range(50))
+    assert np.allclose(np.diff([frame.time for frame in frames]), 1 / 25, atol=1e-3)
+
+
 def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
     times = [0, 40, 80, 400, 440, 1000, 1500]
     with av.open(str(tmp_path / "v.mp4"), "w") as container:

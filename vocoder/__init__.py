@@ -1,5 +1,22 @@
 """Mel to sound. Knows nothing of text, pictures or files of sound."""
 
-from .mel import MelConfig, log_mel
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .mel import MelConfig, log_mel
+else:
+
+    def __getattr__(name: str) -> object:
+        """A name of `__all__`, imported when it is first asked for: importing the package alone stays quick."""
+        from importlib import import_module
+
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return value
+
 
 __all__ = ["MelConfig", "log_mel"]
+_HOMES = {"MelConfig": "mel", "log_mel": "mel"}

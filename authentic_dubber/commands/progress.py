@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -13,16 +13,17 @@ class Bar:
     """Call it as the job goes on: `bar("line 3", 2, 10)`. It draws only on a terminal, so logs stay clean."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if self._bar is None:
-            self._bar = tqdm(total=total, leave=False, disable=None, dynamic_ncols=True)
-        self._bar.total = total
-        self._bar.n = done
-        self._bar.set_description_str(what)
+        bar = self._bar
+        if bar is None:
+            bar = tqdm(total=total, leave=False, disable=None, dynamic_ncols=True)
+        self._bar = bar
+        bar.total, bar.n = total, done
+        bar.set_description_str(what)
 
     def __enter__(self) -> Bar:
         return self

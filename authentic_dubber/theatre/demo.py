@@ -143,6 +143,9 @@ def make_demo(
 ) -> DemoFilm:
     """Draws and speaks the demo film into a folder, which is made if need be.
 
+    Mouths follow the voices, so the film is alike for a seed as far as the synthesizer is: espeak-ng carries a little
+    noise from line to line, and repeats itself exactly only when freshly opened.
+
     Args:
         seed: chooses cast, film style, sets and acting.
         espeak: the synthesizer, already open.

@@ -92,7 +92,7 @@ def draw_mouth(pen: Pen, mouths: MouthOutlines, frame: int, paint: Paint, slide:
     inside = float(mouths.openness[frame]) - TEETH_FROM
     if inside > 0:
         # They come out of the dark, as the light reaches into a wider mouth.
-        seen = min(1.0, 4 * inside)
+        seen = min(1.0, 5 * inside)
         pen.fill(mouths.tongue[frame] + slide, mix(paint.hole, paint.tongue, seen))
         pen.fill(mouths.teeth[frame] + slide, mix(paint.hole, paint.teeth, seen))
 

@@ -219,7 +219,8 @@ def _dealt(rng: np.random.Generator, n: int, choices: Sequence[object]) -> list[
 
 
 def cast(seed: int, n: int) -> tuple[Puppet, ...]:
-    """`n` characters with distinct looks. The first characters of a cast depend on `n` only through their voices.
+    """`n` characters with distinct looks. A larger cast of the same seed starts with the same faces; voices and sizes,
+    which spread over the cast, differ.
 
     Raises:
         ValueError: n < 1.

@@ -23,7 +23,7 @@ from .cache import Cache
 from .corpora import EMOTIONS, read_corpora
 from .durations import prepare_durations, train_aligner
 from .features import prepare_hits, prepare_mels, prepare_speakers, prepare_symbols, prepare_vectors
-from .pictures import prepare_pictures
+from .pictures import Theatre, prepare_lips, prepare_looks
 from .sound import prepare_waves
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ class PrepareConfig:
     picture_noise: float = 0.45
     """How far drawn feelings slide from a recording's label."""
     picture_frames: int = 6
+    drawn_per_corpus: int = 700
+    """Recordings of a corpus without pictures whose face and scene are drawn, see `prepare_looks`."""
     references: int = 10
     """Hits kept per modality; training draws K up to this."""
     seed: int = 0
@@ -78,7 +80,9 @@ def prepare(data: Path, folder: Path, config: PrepareConfig) -> Cache:
         )
         write_tensors(folder / "aligner.safetensors", aligner.state_dict())
         prepare_durations(cache, aligner)
-    prepare_pictures(cache, readers, noise=config.picture_noise, frames=config.picture_frames, seed=config.seed)
+    theatre = Theatre(cache, config.picture_noise, config.seed)
+    prepare_looks(cache, readers, theatre, frames=config.picture_frames, drawn=config.drawn_per_corpus)
+    prepare_lips(cache, readers, theatre)
     _retrieve(cache, readers, config.references)
     return cache
 

@@ -16,7 +16,7 @@ from .dataset import Corpus
 from .loop import Schedule, train
 from .prepare import vocabulary
 
-STARTER_SHARES = {"kathleen": 0.4, "ravdess": 0.2, "nemo": 0.25, "grid": 0.15}
+STARTER_SHARES = {"kathleen": 0.5, "ravdess": 0.17, "nemo": 0.2, "grid": 0.13}
 """Kathleen teaches phonetic coverage, the acted corpora feeling, GRID real lips."""
 
 

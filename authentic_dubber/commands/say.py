@@ -1,0 +1,135 @@
+"""`dub say`: dub a film by its script."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authentic_dubber.exits import FAILED, OK, PARTIAL
+
+from .progress import Bar
+
+if TYPE_CHECKING:
+    from authentic_dubber.session import JobResult
+
+
+class Language(str, Enum):
+    """Languages that the text front end speaks."""
+
+    en = "en"
+    pl = "pl"
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def say(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The film to be dubbed.")],
+    *,
+    script: Annotated[Path, typer.Option(help="Cue sheet of the lines: srt, vtt, ass, csv or tsv.")],
+    voice: Annotated[
+        list[str], typer.Option(metavar="CHARACTER=FILE", help="A character's voice prompt. Repeat it for more.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for takes, film and report. An earlier run in it is gone on with.")],
+    library: Annotated[
+        Path | None, typer.Option(metavar="LIB", help="The reference library; needed unless -k 0.")
+    ] = None,
+    bed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="keep|duck|none|FILE", help="What lies under the lines; a film with sound needs a choice."
+        ),
+    ] = None,
+    rate: Annotated[int, typer.Option(help="Sample rate of takes and mix, in hertz.")] = 48_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same takes.")] = 0,
+    k: Annotated[int, typer.Option("-k", help="References per modality; 0 speaks without any.")] = 3,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
+    language: Annotated[Language, typer.Option(help="Language of the script.")] = Language.en,
+    device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Dub VIDEO: speak every line of its script in the time of the lips, mix, and report.
+
+    OUT gets a WAV per line, mix.wav, the dubbed film, takes.json and report.html. Exits with 3 when some lines were
+    skipped or failed. An interrupted run goes on when the same command is given again.
+    """
+    from authentic_dubber.dubber import Dubber
+    from authentic_dubber.session import DubJob, run
+
+    voices = parse_voices(voice)
+    job = DubJob(video, script, voices, library, out, bed, rate, seed, k, language.value)
+    dubber = Dubber.load(checkpoint, device=device.value)
+    with Bar() as bar:
+        result = run(job, dubber, bar)
+    typer.echo(_as_json(result) if as_json else describe(result, dubber.notice))
+    raise typer.Exit(exit_code(result))
+
+
+def parse_voices(given: list[str]) -> dict[str, Path]:
+    """`["Ada=ada.wav"]` as characters and their prompts.
+
+    Raises:
+        ValueError: not of this form, or a character twice.
+        FileNotFoundError: a prompt is missing.
+    """
+    voices: dict[str, Path] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        name = name.strip()
+        if not equals or not name or not path:
+            raise ValueError(f"expected --voice CHARACTER=prompt.wav, got {text!r}")
+        if name.casefold() in (known.casefold() for known in voices):
+            raise ValueError(f"expected one voice for each character, got two for {name}")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: expected the voice prompt of {name}, there is no such file")
+        voices[name] = Path(path)
+    return voices
+
+
+def exit_code(result: JobResult) -> int:
+    """Done, done in part, or nothing came out."""
+    if not result.spoken:
+        return FAILED
+    return OK if result.complete else PARTIAL
+
+
+def describe(result: JobResult, notice: str) -> str:
+    """A job's outcome, a line of text per line of the script."""
+    rows = []
+    for record in result.lines:
+        state = "kept" if record.id in result.kept else record.status
+        what = record.file if record.status == "ok" else record.reason
+        rows.append(f"{record.id}  {state:7s}  {record.character}: {what}")
+        if record.verdict:
+            rows.append(f"     {record.verdict}")
+    rows += [f"note: {note}" for note in result.notes]
+    if result.video is not None:
+        rows.append(f"film:   {result.video}")
+    rows.append(f"report: {result.report}")
+    if notice:
+        rows.append(notice)
+    return "\n".join(rows)
+
+
+def _as_json(result: JobResult) -> str:
+    values = {
+        "out": str(result.out),
+        "video": None if result.video is None else str(result.video),
+        "report": str(result.report),
+        "complete": result.complete,
+        "kept": list(result.kept),
+        "notes": list(result.notes),
+        "seconds": result.seconds,
+        "lines": [asdict(record) for record in result.lines],
+    }
+    return json.dumps(values, ensure_ascii=False, indent=2)

@@ -1,0 +1,608 @@
+"""The job around the engine: launcher, commands, sessions, the mix and the report."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from authentic_dubber import mix as mixing
+from authentic_dubber.cli import app
+from authentic_dubber.commands.say import exit_code, parse_voices
+from authentic_dubber.doctor import examine, healthy
+from authentic_dubber.exits import INTERRUPTED, PARTIAL, REFUSED
+from authentic_dubber.figures import line_figure, mel_png
+from authentic_dubber.librarian import find_videos
+from authentic_dubber.mix import Placed, Span, active_level, active_span, duck_gain, levelled, mix
+from authentic_dubber.plan import DubJob
+from authentic_dubber.session import run
+from authentic_dubber.speaker import BadPrompt
+from authentic_dubber.takes import Details, TakeRecord, TakesError, read_book, wave_name
+from authentic_dubber.text import UnspeakableText
+from authentic_dubber.types import Line, Slot, Take, Timing, Voice
+from library_builder.media import probe, read_wave
+from library_builder.mux import write_video, write_wave
+from library_builder.types import Clip, Emotion
+from retrieval.library import Library, SpaceMismatch, commit
+from vocoder import MelConfig
+
+RATE = 16_000
+SPACES = {"scene": "tiny/4", "face": "tiny/4", "text": "tiny/4", "audio": "tiny/4"}
+LICENCE = "made for a test"
+
+
+def tone(seconds: float, level: float = -20.0, rate: int = RATE, hertz: float = 220.0) -> np.ndarray:
+    """A sine of a root-mean-square level in dBFS."""
+    time = np.arange(round(seconds * rate)) / rate
+    return (np.sqrt(2) * 10 ** (level / 20) * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+
+
+def rms_db(wave: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-20))
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What the session reads of a prepared line."""
+
+    line: Line
+    voice: Voice
+    slot: Slot
+    hits: dict[str, tuple[Any, ...]]
+    seed: int
+    fingerprint: str
+
+
+class ToneDubber:
+    """Follows the dubber's protocol: every line becomes a tone as long as its slot. Counts what it speaks."""
+
+    licences, checkpoint, notice = (LICENCE,), "0123abcd", "tones may be used by anyone"
+    mel_config = MelConfig()
+
+    def __init__(self, spaces: dict[str, str] | None = None, interrupt_at: int | None = None) -> None:
+        self.spaces = spaces or SPACES
+        self.spoken: list[str] = []
+        self.interrupt_at = interrupt_at
+
+    def voice(self, name: str, prompt: Path) -> Voice:
+        wave = read_wave(prompt, sample_rate=RATE)
+        if len(wave) < RATE / 2 or not wave.any():
+            raise BadPrompt(f"expected half a second of voice, got {len(wave) / RATE:.2f} s, peak {np.abs(wave).max()}")
+        mel, speaker = np.zeros((80, 4), dtype=np.float32), np.ones(4, dtype=np.float32) / 2
+        return Voice(name, mel, speaker, hashlib.sha256(wave.tobytes()).hexdigest())
+
+    def prepare(self, line: Line, voice: Voice, *, library: Library | None, k: int = 3, seed: int = 0) -> Ready:
+        if not any(letter.isalpha() for letter in line.text):
+            raise UnspeakableText(f"line {line.id}: expected something to speak, got {line.text!r}")
+        slot = Slot(line.start + 0.1, line.end - 0.1, "mouth")
+        query = {m: Emotion("tiny/4", np.eye(4, dtype=np.float32)[0]) for m in ("scene", "text")}
+        hits = dict(library.top_k(query, k).hits) if library is not None and k else {}  # type: ignore[arg-type]
+        parts = [line.text, slot.start, slot.end, voice.prompt, seed, library.version if library else None]
+        return Ready(line, voice, slot, hits, seed, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+
+    def speak(self, prepared: Sequence[Ready]) -> list[Take]:
+        if self.interrupt_at is not None and len(self.spoken) + len(prepared) > self.interrupt_at:
+            raise KeyboardInterrupt
+        self.spoken += [p.line.id for p in prepared]
+        return [self._take(p) for p in prepared]
+
+    def _take(self, p: Ready) -> Take:
+        rate = self.mel_config.sample_rate
+        seconds = p.slot.duration
+        frames = self.mel_config.frames(seconds)
+        mel = np.linspace(-9, 0, 80 * frames, dtype=np.float32).reshape(80, frames)
+        lips = tuple((p.slot.start + i / 25, abs(float(np.sin(i)))) for i in range(round(seconds * 25)))
+        timing = Timing(("h", "aɪ"), (seconds / 3, seconds), 1.1, 1.1 * seconds)
+        return Take(
+            line=p.line,
+            slot=p.slot,
+            wave=tone(seconds, -30, rate),
+            sample_rate=rate,
+            mel=mel,
+            timing=timing,
+            hits=p.hits,  # type: ignore[arg-type]
+            captions={"scene": "a <dark> still shot"},
+            lips=lips,
+            emotion={"happy": 0.75, "sad": 0.25},
+            own=("scene", "text"),
+            seed=p.seed,
+            provenance={},
+        )
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A silent and a sounding film of four seconds, two prompts, a script, and a library of two clips."""
+    folder = tmp_path_factory.mktemp("studio")
+    frames = [np.full((48, 64, 3), 40 + i, dtype=np.uint8) for i in range(100)]
+    write_video(folder / "silent.mp4", frames, 25)
+    write_video(folder / "loud.mp4", frames, 25, tone(4), RATE)
+    intro = np.concatenate([tone(0.4), np.zeros(round(3.6 * RATE), dtype=np.float32)])
+    write_video(folder / "intro.mp4", frames, 25, intro, RATE)
+    for name, hertz in (("ada", 200.0), ("bo", 120.0)):
+        write_wave(folder / f"{name}.wav", tone(1, hertz=hertz), RATE)
+    write_cues(folder / "script.csv", "0.5,1.5,Ada,Hello <b>you</b> & me", "2.0,3.5,Bo,Good evening")
+    clips = [
+        Clip(
+            id=f"film/ada/{i}",
+            media="silent.mp4",
+            start=i,
+            end=i + 1,
+            speaker="Ada",
+            text=f"clip <{i}>",
+            film="film",
+            captions={"scene": "bright & still"},
+            emotions={m: Emotion("tiny/4", np.eye(4, dtype=np.float32)[i]) for m in ("scene", "text", "audio")},
+            label="happy",
+            licence="free footage",
+        )
+        for i in range(2)
+    ]
+    commit(folder / "library", clips, source={"footage": str(folder)})
+    return folder
+
+
+def write_cues(path: Path, *rows: str) -> Path:
+    path.write_text("start,end,character,text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def job(studio: Path, out: Path, **changes: Any) -> DubJob:
+    voices = {"Ada": studio / "ada.wav", "Bo": studio / "bo.wav"}
+    usual = DubJob(studio / "silent.mp4", studio / "script.csv", voices, studio / "library", out, rate=RATE, k=2)
+    return replace(usual, **changes)
+
+
+# --- launcher and commands ---
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "DUB_RELAUNCHED")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=inherited | environment,
+        cwd=Path(__file__).parents[1],
+    )
+
+
+PEEK = (
+    "import os, sys\n"
+    "from authentic_dubber import cli, launcher\n"
+    "cli.app = lambda **_: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules, os.getpid() == {pid})\n"
+    "launcher.main()\n"
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no exec; the variable alone is set there")
+def test_the_launcher_sets_the_wait_policy_before_torch_is_imported(tmp_path: Path) -> None:
+    script = tmp_path / "peek.py"
+    script.write_text(PEEK.format(pid="int(os.environ.setdefault('FIRST_PID', str(os.getpid())))"), encoding="utf-8")
+    # exec keeps the process id, and a second start re-reads the environment: the mark below shows that it happened.
+    root = str(Path(__file__).parents[1])
+    assert python(str(script), PYTHONPATH=root).stdout.split() == ["PASSIVE", "False", "True"]
+
+
+def test_the_launcher_leaves_the_users_own_policy_alone(tmp_path: Path) -> None:
+    script = tmp_path / "peek.py"
+    script.write_text(PEEK.format(pid="os.getpid()"), encoding="utf-8")
+    root = str(Path(__file__).parents[1])
+    assert python(str(script), PYTHONPATH=root, OMP_WAIT_POLICY="ACTIVE").stdout.split()[0] == "ACTIVE"
+
+
+def test_the_policy_is_in_the_environment_that_the_process_starts_with() -> None:
+    """Only what is there at the start reaches a library loaded before us; Linux shows it in /proc."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("no /proc on this system")
+    code = (
+        "from authentic_dubber.launcher import settle_threads; settle_threads(); "
+        "print(b'OMP_WAIT_POLICY=PASSIVE' in open('/proc/self/environ','rb').read())"
+    )
+    assert python("-c", code).stdout.split() == ["True"]
+
+
+def test_no_help_page_imports_anything_heavy() -> None:
+    code = """
+import sys
+from typer.main import get_command
+from typer.testing import CliRunner
+from authentic_dubber.cli import app
+
+def pages(command, path):
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from pages(below, [*path, name])
+
+for path in pages(get_command(app), []):
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0 and "Usage" in result.output, (path, result.output)
+    print(" ".join(path) or "dub")
+heavy = {"torch", "cv2", "av", "librosa", "faiss", "lmdb", "matplotlib", "scipy", "transformers"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    result = python("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert {"dub", "say", "demo", "doctor", "library", "library build", "library search"} <= set(
+        result.stdout.splitlines()
+    )
+
+
+def test_the_top_help_documents_the_exit_codes() -> None:
+    output = CliRunner().invoke(app, ["--help"]).output
+    assert all(re.search(rf"\b{code}\b", output) for code in (0, 1, 2, 3, 130))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["library", "info", "nowhere"],
+        ["library", "build", "lib", "--footage", "nowhere"],
+        ["library", "search", "nowhere", "--clip", "a", "--text", "b"],
+        ["say", "v.mp4", "--script", "s.srt", "--voice", "Ada", "--out", "o"],
+        ["say", "v.mp4", "--script", "s.srt", "--voice", "Ada=nowhere.wav", "--out", "o"],
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == REFUSED
+    assert result.stderr.startswith("dub: ") and result.stderr.count("\n") == 1, result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_is_not_dressed_up_as_a_mistake(monkeypatch: Any) -> None:
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("authentic_dubber.doctor.examine", broken)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1 and isinstance(result.exception, RuntimeError)
+
+
+def test_an_interrupt_ends_in_130(monkeypatch: Any) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("authentic_dubber.doctor.examine", interrupted)
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == INTERRUPTED
+
+
+def test_the_doctor_names_what_is_missing_and_its_cure(monkeypatch: Any) -> None:
+    from importlib.util import find_spec as real
+
+    def blind(name: str) -> Any:
+        return None if name == "faiss" else real(name)
+
+    monkeypatch.setattr("authentic_dubber.doctor.find_spec", blind)
+    findings = {finding.name: finding for finding in examine()}
+    assert findings["faiss-cpu"].state == "missing" and "pip install" in findings["faiss-cpu"].cure
+    assert "faiss-cpu" in findings["faiss-cpu"].cure and not healthy(list(findings.values()))
+    assert findings["torch"].state == "ok"
+
+
+def test_voices_are_parsed_and_refused(tmp_path: Path) -> None:
+    prompt = tmp_path / "a=b.wav"
+    prompt.touch()
+    assert parse_voices([f"Ada Lovelace={prompt}"]) == {"Ada Lovelace": prompt}
+    with pytest.raises(ValueError, match="two for ADA"):
+        parse_voices([f"Ada={prompt}", f"ADA={prompt}"])
+
+
+def test_folders_are_walked_for_videos_and_files_taken_as_they_are(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MKV", "notes.txt", "odd.bin"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_videos([tmp_path])] == ["a.MKV", "b.mp4"]
+    assert [path.name for path in find_videos([tmp_path / "odd.bin", tmp_path])] == ["odd.bin", "a.MKV", "b.mp4"]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        find_videos([tmp_path / "nowhere"])
+
+
+# --- sessions ---
+
+
+def test_a_session_leaves_takes_film_mix_book_and_report(studio: Path, tmp_path: Path) -> None:
+    result = run(job(studio, tmp_path / "out"), ToneDubber())
+    assert result.complete and exit_code(result) == 0 and result.video is not None
+    for record, start, end in zip(result.lines, (0.6, 2.1), (1.4, 3.4), strict=True):
+        wave = read_wave(tmp_path / "out" / record.file, sample_rate=RATE)
+        assert len(wave) / RATE == pytest.approx(end - start, abs=0.001)
+        assert rms_db(wave) == pytest.approx(mixing.LINE_LEVEL, abs=0.1)
+        assert record.slot == pytest.approx((start, end))
+        # Speech is found in frames of 20 ms.
+        assert record.speech == pytest.approx((start, end), abs=0.03)
+    assert [record.file for record in result.lines] == ["001_Ada.wav", "002_Bo.wav"]
+    film = probe(result.video)
+    assert film.has_video and film.has_audio and film.frames == 100
+    book = read_book(tmp_path / "out")
+    assert book.lines == result.lines
+    assert book.job["versions"]["checkpoint"] == ToneDubber.checkpoint
+    hits = book.lines[0].hits["scene"]
+    assert [hit["id"] for hit in hits] == ["film/ada/0", "film/ada/1"]
+    assert [hit["score"] for hit in hits] == pytest.approx([1, 0])
+    assert set(book.lines[0].licences) == {LICENCE, "free footage"}
+
+
+def test_the_dubbed_film_sounds_where_the_slots_are_and_nowhere_else(studio: Path, tmp_path: Path) -> None:
+    result = run(job(studio, tmp_path / "out"), ToneDubber())
+    assert result.video is not None
+    wave = read_wave(result.video, sample_rate=RATE)
+    seconds = [wave[round(a * RATE) : round(b * RATE)] for a, b in ((0.7, 1.3), (2.2, 3.3), (0.1, 0.5), (1.6, 2.0))]
+    assert all(rms_db(part) > -26 for part in seconds[:2])
+    assert all(rms_db(part) < -55 for part in seconds[2:])
+
+
+def test_a_second_run_speaks_nothing_again(studio: Path, tmp_path: Path) -> None:
+    run(job(studio, tmp_path / "out"), ToneDubber())
+    again = ToneDubber()
+    result = run(job(studio, tmp_path / "out"), again)
+    assert again.spoken == [] and result.kept == ("001", "002") and result.complete
+
+
+@pytest.mark.parametrize("spoil", ["wave", "gone", "seed", "rate", "text"])
+def test_whatever_changed_is_spoken_again_and_nothing_else(spoil: str, studio: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = tmp_path / "script.csv"
+    script.write_text((studio / "script.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    run(job(studio, out, script=script), ToneDubber())
+    changes: dict[str, Any] = {}
+    expected = ["001"]
+    match spoil:
+        case "wave":  # the same size, other samples
+            data = bytearray((out / "001_Ada.wav").read_bytes())
+            data[-1] ^= 1
+            (out / "001_Ada.wav").write_bytes(bytes(data))
+        case "gone":
+            (out / "001_Ada.wav").unlink()
+        case "seed":
+            changes, expected = {"seed": 1}, ["001", "002"]
+        case "rate":
+            changes, expected = {"rate": 8000}, ["001", "002"]
+        case "text":
+            write_cues(script, "0.5,1.5,Ada,Something else", "2.0,3.5,Bo,Good evening")
+    again = ToneDubber()
+    run(job(studio, out, script=script, **changes), again)
+    assert again.spoken == expected
+
+
+def test_an_interrupted_job_goes_on_where_it_stopped(studio: Path, tmp_path: Path) -> None:
+    script = write_cues(tmp_path / "long.csv", *(f"{i / 4:.2f},{i / 4 + 0.24:.2f},Ada,line {i}" for i in range(12)))
+    with pytest.raises(KeyboardInterrupt):
+        run(job(studio, tmp_path / "out", script=script), ToneDubber(interrupt_at=9))
+    saved = read_book(tmp_path / "out").lines
+    assert [record.id for record in saved] == [f"{i:03d}" for i in range(1, 9)]
+    again = ToneDubber()
+    result = run(job(studio, tmp_path / "out", script=script), again)
+    assert again.spoken == ["009", "010", "011", "012"] and result.complete
+
+
+def test_bad_lines_are_set_aside_and_the_job_goes_on(studio: Path, tmp_path: Path) -> None:
+    script = write_cues(tmp_path / "s.csv", "0.5,1.5,Ada,Hello", "1.6,1.9,Ada,", "2,2.5,Bo,***", "4.5,5,Bo,Too late")
+    result = run(job(studio, tmp_path / "out", script=script), ToneDubber())
+    assert [record.status for record in result.lines] == ["ok", "skipped", "skipped", "skipped"]
+    assert ["no text" in result.lines[1].reason, "***" in result.lines[2].reason, "past" in result.lines[3].reason] == [
+        True
+    ] * 3
+    assert exit_code(result) == PARTIAL
+    page = result.report.read_text(encoding="utf-8")
+    assert all(f'id="line-{record.id}"' in page for record in result.lines)
+
+
+def test_a_library_smaller_than_k_is_noted(studio: Path, tmp_path: Path) -> None:
+    result = run(job(studio, tmp_path / "out", k=5), ToneDubber())
+    assert any("2 clips" in note and "5" in note for note in result.notes)
+
+
+def test_k_zero_needs_no_library(studio: Path, tmp_path: Path) -> None:
+    result = run(job(studio, tmp_path / "out", k=0, library=None), ToneDubber())
+    assert result.complete and all(not record.hits for record in result.lines)
+
+
+def refusal(studio: Path, tmp_path: Path, dubber: ToneDubber | None = None, **changes: Any) -> str:
+    out = tmp_path / "refused"
+    dubber = dubber or ToneDubber()
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        run(job(studio, out, **changes), dubber)  # type: ignore[arg-type]
+    assert not out.exists() and dubber.spoken == [], "nothing may be written before the job is accepted"
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_refused_before_work(studio: Path, tmp_path: Path) -> None:
+    quiet, short, broken = tmp_path / "quiet.wav", tmp_path / "short.wav", tmp_path / "broken.mp4"
+    write_wave(quiet, np.zeros(RATE, dtype=np.float32), RATE)
+    write_wave(short, tone(0.3), RATE)
+    broken.write_bytes(b"no film")
+    prompts = {"Ada": studio / "ada.wav"}
+    strange = write_cues(tmp_path / "strange.csv", "0.5,1.5,Cy,Hello")
+    double = write_cues(tmp_path / "double.csv", "0.5,1.5,Ada,One", "2,3,Bo,Two", "1.25,1.9,ada,Three")
+    assert "broken.mp4" in refusal(studio, tmp_path, video=broken)
+    assert "pictures" in refusal(studio, tmp_path, video=studio / "ada.wav")
+    assert "nowhere.mp4" in refusal(studio, tmp_path, video=tmp_path / "nowhere.mp4")
+    for prompt, fault in ((quiet, "peak 0.0"), (short, "0.30 s")):
+        message = refusal(studio, tmp_path, voices={**prompts, "Bo": prompt})
+        assert fault in message and "Bo" in message and prompt.name in message
+    assert "'Bo'" in refusal(studio, tmp_path, voices=prompts)
+    assert "'Cy'" in refusal(studio, tmp_path, script=strange)
+    message = refusal(studio, tmp_path, script=double)
+    assert all(part in message for part in ("line 001 (0.50 to 1.50 s)", "line 003 (1.25 to 1.90 s)", "Ada"))
+    assert "-1" in refusal(studio, tmp_path, k=-1)
+    assert "--library" in refusal(studio, tmp_path, library=None)
+    assert "tiny/4" in refusal(studio, tmp_path, ToneDubber(spaces=SPACES | {"text": "other/4"}))
+    assert "no sound" in refusal(studio, tmp_path, bed="keep")
+    assert "nowhere.wav" in refusal(studio, tmp_path, bed=str(tmp_path / "nowhere.wav"))
+
+
+def test_refusals_are_the_typed_errors(studio: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.wav"
+    write_wave(short, tone(0.3), RATE)
+    with pytest.raises(BadPrompt):
+        run(job(studio, tmp_path / "out", voices={"Ada": short, "Bo": short}), ToneDubber())  # type: ignore[arg-type]
+    with pytest.raises(SpaceMismatch):
+        run(job(studio, tmp_path / "out"), ToneDubber(spaces={"text": "other/4"}))  # type: ignore[arg-type]
+
+
+def test_a_films_own_sound_is_never_dropped_without_a_word(studio: Path, tmp_path: Path) -> None:
+    message = refusal(studio, tmp_path, video=studio / "loud.mp4")
+    assert all(choice in message for choice in ("keep", "duck", "none", "FILE", "line 001"))
+    # Sound that lies under no line is not in anybody's way, and stays.
+    result = run(job(studio, tmp_path / "out", video=studio / "intro.mp4"), ToneDubber())
+    wave = read_wave(tmp_path / "out" / "mix.wav", sample_rate=RATE)
+    assert result.complete and rms_db(wave[: round(0.3 * RATE)]) == pytest.approx(-20, abs=1)
+
+
+def test_a_foreign_book_of_takes_is_refused_and_left_alone(studio: Path, tmp_path: Path) -> None:
+    for text in ('{"schema": 99}', "no json", '{"schema": 1, "lines": [{}], "job": {}, "notes": []}'):
+        (tmp_path / "takes.json").write_text(text, encoding="utf-8")
+        with pytest.raises(TakesError):
+            run(job(studio, tmp_path), ToneDubber())  # type: ignore[arg-type]
+        assert (tmp_path / "takes.json").read_text(encoding="utf-8") == text
+
+
+def test_names_of_waves_stay_in_their_folder() -> None:
+    for character in ("../../etc", "a/b", "C:\\x", "", "Zoë", "."):
+        name = wave_name("007", character)
+        assert Path(name).name == name and name.startswith("007_") and "\\" not in name and ".." not in name
+
+
+# --- mix ---
+
+
+def test_the_mix_is_exactly_as_long_as_asked_and_without_a_bed_only_the_lines() -> None:
+    take = Placed("001", tone(0.5), 0.25)
+    for length in (RATE, RATE + 1, 12345):
+        track = mix([take], length, RATE)
+        assert len(track.wave) == length
+        assert not track.wave[: RATE // 4].any() and not track.wave[RATE * 3 // 4 :].any()
+    exact = mix([take], RATE, RATE).wave
+    assert np.array_equal(exact[RATE // 4 : RATE * 3 // 4], take.wave)
+    assert mix([], RATE, RATE).wave.any() is np.False_ or not mix([], RATE, RATE).wave.any()
+
+
+def test_a_kept_bed_is_untouched_and_a_ducked_one_lowered_under_lines_only() -> None:
+    bed = tone(4, -30, hertz=97)
+    # A line at 1 Hz-free 2 kHz so faint that it does not disturb the measure, but loud enough to count as speech.
+    take = Placed("001", tone(1, -50, hertz=2000), 1.5)
+    kept = mix([take], 4 * RATE, RATE, bed=bed).wave
+    assert np.allclose(kept[:RATE], bed[:RATE])
+    ducked = mix([take], 4 * RATE, RATE, bed=bed, duck=True).wave
+    inside = slice(round(1.6 * RATE), round(2.4 * RATE))
+    line = np.zeros_like(bed)
+    line[round(1.5 * RATE) : round(2.5 * RATE)] = take.wave
+    assert rms_db((ducked - line)[inside]) - rms_db(bed[inside]) == pytest.approx(-12, abs=0.01)
+    far = np.r_[0 : round(1.4 * RATE), round(2.6 * RATE) : 4 * RATE]
+    assert np.array_equal(ducked[far], bed[far])
+
+
+def test_the_ducks_ramp_is_80_ms_and_straight_in_decibels() -> None:
+    gain = 20 * np.log10(duck_gain([Span(1.0, 2.0)], 3 * RATE, RATE).astype(np.float64))
+    for offset, expected in ((0.08, 0), (0.04, -6), (0.0, -12)):
+        assert gain[round((1 - offset) * RATE)] == pytest.approx(expected, abs=0.02)
+        assert gain[round((2 + offset) * RATE)] == pytest.approx(expected, abs=0.02)
+    assert np.abs(np.diff(gain)).max() < 12 / (0.08 * RATE) * 1.01
+
+
+def test_overlapping_ducks_do_not_add_up() -> None:
+    gain = duck_gain([Span(0.5, 1.2), Span(1.1, 1.6)], 2 * RATE, RATE)
+    assert 20 * np.log10(gain.min()) == pytest.approx(-12, abs=0.01)
+
+
+def test_a_mix_is_scaled_down_rather_than_clipped_and_says_so() -> None:
+    loud = Placed("001", tone(1, -3), 0.0)
+    track = mix([loud], RATE, RATE, bed=tone(1, -3))
+    ceiling = 10 ** (mixing.CEILING / 20)
+    assert np.abs(track.wave).max() == pytest.approx(ceiling, abs=1e-4)
+    assert track.lowered > 0 and any("lowered" in note for note in track.notes)
+    shape = tone(1, -3) * 2
+    assert np.allclose(track.wave / np.abs(track.wave).max(), shape / np.abs(shape).max(), atol=1e-5)
+    assert mix([Placed("001", tone(1), 0.0)], RATE, RATE).notes == ()
+
+
+def test_a_line_past_the_pictures_end_is_cut_with_a_note() -> None:
+    track = mix([Placed("007", tone(1), 0.5)], RATE, RATE)
+    assert len(track.wave) == RATE and any("007" in note and "0.50 s" in note for note in track.notes)
+
+
+def test_levels_leave_pauses_out_and_do_not_depend_on_the_recording() -> None:
+    pause = np.zeros(RATE, dtype=np.float32)
+    for level in (-50, -30, -12):
+        wave = np.concatenate([tone(1, level), pause, tone(1, level)])
+        assert active_level(wave, RATE) == pytest.approx(level, abs=0.05)
+        assert active_level(levelled(wave, RATE).wave, RATE) == pytest.approx(mixing.LINE_LEVEL, abs=0.05)
+    assert active_level(pause, RATE) is None and active_span(pause, RATE) is None
+    assert active_span(np.concatenate([pause, tone(1), pause]), RATE) == pytest.approx((1, 2), abs=0.02)
+
+
+def test_a_peaky_line_stays_below_the_ceiling_and_says_so() -> None:
+    wave = tone(1, -40)
+    wave[100] = 0.9
+    result = levelled(wave, RATE)
+    assert np.abs(result.wave).max() <= 10 ** (mixing.CEILING / 20) + 1e-6 and result.notes
+
+
+# --- report ---
+
+
+def test_the_report_holds_every_line_escaped_and_needs_nothing_from_outside(studio: Path, tmp_path: Path) -> None:
+    page = run(job(studio, tmp_path / "out"), ToneDubber()).report.read_text(encoding="utf-8")
+    assert "Hello &lt;b&gt;you&lt;/b&gt; &amp; me" in page and "<b>you" not in page
+    assert "a &lt;dark&gt; still shot" in page and "clip &lt;0&gt;" in page and "bright &amp; still" in page
+    for word in ("Good evening", "001_Ada.wav", "silent_dubbed.mp4", "happy", "free footage", ToneDubber.notice):
+        assert word in page
+    assert not re.search(r"(?:src|href)=\"(?:https?:|/|file:)", page) and "<script" not in page
+    sources = re.findall(r'<(?:audio|video)[^>]* src="([^"]+)"', page)
+    assert len(sources) == 3 and all((tmp_path / "out" / source).is_file() for source in sources)
+
+
+def test_the_reports_stills_show_the_footage(studio: Path, tmp_path: Path) -> None:
+    import cv2
+
+    page = run(job(studio, tmp_path / "out"), ToneDubber()).report.read_text(encoding="utf-8")
+    stills = re.findall(r'<figure><img[^>]* src="data:image/jpeg;base64,([^"]+)"', page)
+    assert len(stills) == 8  # two lines, two modalities, two clips each
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(stills[0]), np.uint8), cv2.IMREAD_COLOR)
+    # The first clip's middle lies at half a second: the film's frame 12 is a grey of 52.
+    assert picture is not None and picture.mean() == pytest.approx(52, abs=4)
+
+
+def test_footage_that_moved_away_is_said_and_not_fatal(studio: Path, tmp_path: Path) -> None:
+    from authentic_dubber.report import write_report
+
+    run(job(studio, tmp_path / "out"), ToneDubber())
+    page = write_report(tmp_path / "out", footage=tmp_path / "moved").read_text(encoding="utf-8")
+    assert page.count("footage not at hand") == 8
+
+
+def test_a_figure_puts_symbols_where_they_end() -> None:
+    mel = np.zeros((80, 100), dtype=np.float32)
+    details = Details(mel, 0.01, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+    record = TakeRecord("001", "Ada", "hi", (2.0, 3.0), "ok", slot=(2.0, 3.0), symbols=("h", "<"), ends=(0.25, 1.0))
+    figure = line_figure(record, details)
+    edges = [float(x) for x in re.findall(r'class="edge" x1="([\d.]+)"', figure)]
+    left, width = (float(x) for x in re.search(r'<image x="([\d.]+)"[^>]* width="([\d.]+)"', figure).groups())  # type: ignore[union-attr]
+    assert [(edge - left) / width for edge in edges] == pytest.approx([0.25, 1.0], abs=0.001)
+    assert "&lt;</text>" in figure
+
+
+def test_a_mels_low_bands_are_drawn_below() -> None:
+    import cv2
+
+    mel = np.full((80, 10), -11.0, dtype=np.float32)
+    mel[3, 4] = 0.0
+    picture = cv2.imdecode(np.frombuffer(mel_png(mel), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert picture is not None and picture.shape == (80, 10)
+    assert np.unravel_index(int(picture.argmax()), picture.shape) == (76, 4)
