@@ -1,9 +1,9 @@
 """A dubbing checkpoint on disk: an acoustic model, a vocoder and a card that says what they saw.
 
-    card.json               name, licences, notice, steps, figures
-    acoustic/config.json    the whole `DubberConfig`
-    acoustic/model.safetensors
-    vocoder/config.json, vocoder/model.safetensors
+card.json               name, licences, notice, steps, figures
+acoustic/config.json    the whole `DubberConfig`
+acoustic/model.safetensors
+vocoder/config.json, vocoder/model.safetensors
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from graphs import DialogueGraph
 from library_builder.types import QUERY_MODALITIES, Emotion, Modality, space_width
@@ -30,7 +31,9 @@ def line_graph(
         ValueError: a vector lives in another space than the model's.
     """
     k = max((len(found) for found in hits.values()), default=0)
-    own_vectors, references, audio = {}, {}, {}
+    own_vectors: dict[str, Tensor] = {}
+    references: dict[str, Tensor] = {}
+    audio: dict[str, Tensor] = {}
     own_mask = np.zeros((1, 3), dtype=bool)
     live, heard = np.zeros((1, 3, k), dtype=bool), np.zeros((1, 3, k), dtype=bool)
     similarity = np.zeros((1, 3, k), dtype=np.float32)

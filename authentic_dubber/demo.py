@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from library_builder.readers import build_readers
-
 from .dubber import Dubber
 from .espeak import Espeak
 from .librarian import BuildJob, BuildResult, build_library
@@ -63,7 +61,7 @@ def run(
         film = make_demo(out / "film", seed=seed, espeak=espeak)
     done("film", f"{out / 'film'}: {len(film.footage)} episodes and a silent scene")
     build = BuildJob(out / "library", film.footage, licence=film.licence)
-    library = build_library(build, build_readers("light"), progress)
+    library = build_library(build, progress=progress)
     done("library", f"{build.library}: {library.counts['ok']} clips, version {library.version}")
     job = DubJob(film.scene, film.script, dict(film.prompts), build.library, out / "dubbed", seed=seed)
     result = run_session(job, dubber, progress)

@@ -140,16 +140,18 @@ class Espeak:
         alarm = threading.Timer(ANSWER_SECONDS, process.kill)
         alarm.daemon = True
         alarm.start()
+        answer = complaint = ""
         try:
             process.stdin.write(line)
             process.stdin.flush()
             answer = process.stdout.readline()
-        except OSError:  # the pipe broke: nobody reads the other end
-            answer = ""
+        except OSError as error:
+            logger.debug("the pipe to the espeak worker broke: %s", error)
         finally:
             alarm.cancel()
-        if not answer.endswith("\n"):
-            complaint = self._end()
+            if not answer.endswith("\n"):  # after an interrupt too, lest the next request gets this one's answer
+                complaint = self._end()
+        if complaint:
             raise _WorkerDied(complaint)
         reply: dict[str, Any] = json.loads(answer)
         return reply

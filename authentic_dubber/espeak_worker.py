@@ -96,7 +96,7 @@ class Engine:
         return [self._phonemes(text) for text in texts]
 
     def _phonemes(self, text: str) -> str:
-        buffer = ctypes.create_string_buffer(text.replace("\0", " ").encode())
+        buffer = ctypes.create_string_buffer(text.replace("\0", " ").encode(errors="replace"))
         place = ctypes.c_void_p(ctypes.addressof(buffer))
         clauses = []
         # One call reads one clause and moves the pointer; it becomes null after the last.
@@ -112,7 +112,7 @@ class Engine:
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range), (_VOLUME, volume)):
             self._library.espeak_SetParameter(parameter, value, 0)
         self._pieces.clear()
-        data = text.replace("\0", " ").encode()
+        data = text.replace("\0", " ").encode(errors="replace")
         status = self._library.espeak_Synth(
             data, ctypes.c_size_t(len(data) + 1), 0, _CHARACTER_POSITION, 0, _UTF8, None, None
         )

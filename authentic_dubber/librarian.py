@@ -10,17 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from library_builder.build import Outcome, build_clips
 from library_builder.cues import Cue, CueError, find_cues, read_cues
 from library_builder.manifest import read_shard, write_shard
 from library_builder.media import MediaError, probe
+from library_builder.readers import Readers, build_readers
 from library_builder.types import Clip, Emotion, Modality
 from retrieval.library import Library, Retrieved, Scope, commit
-
-if TYPE_CHECKING:
-    from library_builder.readers import Readers
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +77,11 @@ class BuildResult:
         return self.counts["failed"] == 0
 
 
-def build_library(job: BuildJob, readers: Readers, progress: Progress | None = None) -> BuildResult:
+def build_library(job: BuildJob, readers: Readers | None = None, progress: Progress | None = None) -> BuildResult:
     """Read footage into a new version of a library.
+
+    Args:
+        readers: the extractors; the light ones, loaded once the footage is found, by default.
 
     Raises:
         FileNotFoundError: footage or a cue sheet is missing.
@@ -91,6 +92,7 @@ def build_library(job: BuildJob, readers: Readers, progress: Progress | None = N
     root = _root(job.footage)
     cues, problems = _cues(job, videos)
     films = {video: job.film for video in videos} if job.film else None
+    readers = readers or build_readers("light")
     expected = sum(len(found) for found in cues.values()) + sum(video not in cues for video in videos)
     clips: list[Clip] = []
     troubles = list(problems)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -84,6 +84,14 @@ class ScriptLine:
         return f"line {self.id} ({self.cue.start:.2f} to {self.cue.end:.2f} s)"
 
 
+class Script(NamedTuple):
+    """A film and the lines to be spoken over it; rows that could not be read are problems."""
+
+    info: MediaInfo
+    lines: tuple[ScriptLine, ...]
+    problems: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A job that may begin.
@@ -92,6 +100,7 @@ class Plan:
         length: seconds of the picture.
         voices: by casefolded character.
         notes: what the user should know beforehand.
+        problems: rows of the script that could not be read.
     """
 
     job: DubJob
@@ -102,6 +111,7 @@ class Plan:
     library: Library | None
     bed: Bed
     notes: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 def make_plan(job: DubJob, dubber: Dubber) -> Plan:
@@ -112,23 +122,32 @@ def make_plan(job: DubJob, dubber: Dubber) -> Plan:
         BadPrompt: a prompt is silent or too short.
         ValueError: one line that says what, where, what was expected and what was found.
     """
-    _check_numbers(job)
-    info = probe(job.video)
-    if not info.has_video:
-        raise MediaError(f"{job.video}: expected pictures to dub, found sound alone")
-    length = picture_length(info)
-    sheet = read_cues(job.script, fps=info.fps)
-    notes = [f"{job.script.name}: {problem}" for problem in sheet.problems]
-    lines = tuple(ScriptLine(f"{number:03d}", cue) for number, cue in enumerate(sheet.cues, start=1))
-    _check_voices(lines, job)
-    _check_overlaps(lines)
-    notes += _unused(lines, job)
+    info, lines, problems = check_script(job)
+    notes = _unused(lines, job)
     bed = _bed(job, info, lines)
     library = _library(job, dubber)
     if library is not None and len(library) < job.k:
         notes.append(f"the library holds {len(library)} clips, fewer than the {job.k} references asked for")
     voices = {name.casefold(): _voice(name, prompt, dubber) for name, prompt in job.voices.items()}
-    return Plan(job, info, length, lines, voices, library, bed, tuple(notes))
+    return Plan(job, info, picture_length(info), lines, voices, library, bed, tuple(notes), problems)
+
+
+def check_script(job: DubJob) -> Script:
+    """The part of the checks that needs no model, so that a slip of the pen is refused before one is loaded.
+
+    Raises:
+        FileNotFoundError: the video or the script is missing.
+        ValueError: as `make_plan`.
+    """
+    _check_numbers(job)
+    info = probe(job.video)
+    if not info.has_video:
+        raise MediaError(f"{job.video}: expected pictures to dub, found sound alone")
+    sheet = read_cues(job.script, fps=info.fps)
+    lines = tuple(ScriptLine(f"{number:03d}", cue) for number, cue in enumerate(sheet.cues, start=1))
+    _check_voices(lines, job)
+    _check_overlaps(lines)
+    return Script(info, lines, tuple(f"{job.script.name}: {problem}" for problem in sheet.problems))
 
 
 def picture_length(info: MediaInfo) -> Seconds:

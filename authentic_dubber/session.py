@@ -20,6 +20,7 @@ from library_builder.types import Hertz, Seconds
 from .mix import Placed, Wave, active_span, decibels, levelled, mix
 from .plan import DubJob, Plan, ScriptLine, make_plan, voice_of
 from .report import write_report
+from .slot import LineError
 from .takes import (
     Book,
     Details,
@@ -33,6 +34,7 @@ from .takes import (
     write_book,
     write_details,
 )
+from .text import UnspeakableText
 from .types import Line, Take
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class JobResult:
     video: Path | None
     report: Path
     notes: tuple[str, ...]
+    problems: tuple[str, ...]
     seconds: dict[str, float]
 
     @property
@@ -76,8 +79,8 @@ class JobResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every line has a take."""
-        return len(self.spoken) == len(self.lines)
+        """Whether every row of the script became a take."""
+        return len(self.spoken) == len(self.lines) and not self.problems
 
 
 def run(job: DubJob, dubber: Dubber, progress: Progress | None = None) -> JobResult:
@@ -104,7 +107,7 @@ def run(job: DubJob, dubber: Dubber, progress: Progress | None = None) -> JobRes
     report = write_report(job.out, picture=job.video, footage=_footage(plan))
     clock.stamp("report")
     book = desk.book()
-    return JobResult(job.out, book.lines, tuple(desk.kept), video, report, book.notes, clock.seconds)
+    return JobResult(job.out, book.lines, tuple(desk.kept), video, report, book.notes, plan.problems, clock.seconds)
 
 
 class _Clock:
@@ -127,7 +130,7 @@ class _Desk:
         self.plan, self.dubber, self.job = plan, dubber, plan.job
         self.records: dict[str, TakeRecord] = {}
         self.kept: list[str] = []
-        self.notes: list[str] = list(plan.notes)
+        self.notes: list[str] = [*plan.problems, *plan.notes]
         self.made: dict[str, str] = {}
         try:
             self.earlier = {record.id: record for record in read_book(self.job.out).lines}
@@ -162,9 +165,6 @@ class _Desk:
 
     def _prepare(self, line: ScriptLine) -> Prepared | None:
         """A line to be spoken; None when it is dealt with already: skipped, failed, or kept from an earlier run."""
-        from .slot import LineError
-        from .text import UnspeakableText
-
         cue = line.cue
         if not cue.text.strip():
             self._without(line, "skipped", "the line has no text")

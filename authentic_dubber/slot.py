@@ -18,6 +18,9 @@ from .types import Line, Slot
 
 SHORTEST = 0.25
 """Seconds; motion shorter than this is not a mouth speaking a line."""
+LEAST_SHARE = 0.5
+"""Of the cue. A mouth seen moving for less of it was turned away, cut away from, or is something else that moves; the
+script's own times are then the better witness."""
 
 
 class LineError(ValueError):
@@ -66,10 +69,11 @@ def look(line: Line, readers: Readers) -> Look:
     notes += [note for note in lips.notes if note not in notes]
     cue = Slot(line.start, line.end, "cue")
     motion = mouth_motion(lips) if lips.moving else None
-    if motion is None or motion[1] - motion[0] < SHORTEST:
-        notes.append("no moving mouth: the cue sets the length")
+    least = max(SHORTEST, LEAST_SHARE * (line.end - line.start))
+    if motion is None or motion.offset - motion.onset < least:
+        notes.append("slot: no mouth moving through the line, the cue sets the length")
         return _off_screen(line, readers, own, captions, cue, tuple(notes))
-    slot = Slot(max(line.start, motion[0]), min(line.end, motion[1]), "mouth")
+    slot = Slot(max(line.start, motion.onset), min(line.end, motion.offset), "mouth")
     text = readers.text.read(line.text, captions)
     if text is not None:
         own["text"] = text.emotion

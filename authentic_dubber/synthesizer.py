@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, fields
 
 import torch
@@ -106,7 +107,7 @@ class PostNet(nn.Module):
     def __init__(self, mels: int, width: int, layers: int) -> None:
         super().__init__()
         sizes = [mels, *([width] * (layers - 1)), mels]
-        self.convs = nn.ModuleList(nn.Conv1d(a, b, 5, padding=2) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, 5, padding=2) for a, b in itertools.pairwise(sizes))
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
         x, row = mel.transpose(1, 2), mask[:, None].to(mel.dtype)  # (B, T, F) -> (B, F, T)

@@ -42,6 +42,12 @@ def normalise(text: str, language: str) -> str:
         ValueError: unknown language.
     """
     check_language(language)
+    while (read := _read(text, language)) != text:  # what came apart from a number may itself be a short form
+        text = read
+    return read
+
+
+def _read(text: str, language: str) -> str:
     text = _typography(text)
     text = _english(text) if language == "en" else _polish(text)
     signs = _ENGLISH_SIGNS if language == "en" else _POLISH_SIGNS
@@ -50,9 +56,7 @@ def normalise(text: str, language: str) -> str:
 
 
 def check_language(language: str) -> None:
-    """Raises:
-    ValueError: there is no voice for it.
-    """
+    """Raises ValueError for a language that no voice reads."""
     if language not in VOICES:
         raise ValueError(f"known languages are {', '.join(VOICES)}; got {language!r}")
 
@@ -76,7 +80,7 @@ _MARKS = "".join(map(re.escape, PAUSES))
 
 
 def _typography(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text.translate(_BEFORE_NFKC))
+    text = unicodedata.normalize("NFKC", re.sub(r"[)\]}]+(?=\W*$)", "", text).translate(_BEFORE_NFKC))
     text = re.sub(r"(?<=\d):(?=\d\d)", "\0", text).translate(_AFTER_NFKC).replace("\0", ":")
     text = re.sub(r"(?<=\d)\s*—\s*(?=\d)", "-", text)
     text = re.sub(r"\.{2,}", "…", text)
@@ -108,7 +112,7 @@ def _abbreviations(text: str, words: Mapping[str, str], closing: tuple[str, ...]
         ends = match[3] is not None or (match[1].lower() in closing and match[4] is not None)
         return words[match[1].lower()] + ("." if ends else " ")
 
-    pattern = rf"(?<![\w.'])({'|'.join(map(re.escape, words))})(\.)(?=(\s*$)?)(?=(\s+(?-i:[A-ZĄĆĘŁŃÓŚŹŻ]))?)"
+    pattern = rf"(?<![^\W\d_])(?<!')({'|'.join(map(re.escape, words))})(\.)(?=(\s*$)?)(?=(\s+(?-i:[A-ZĄĆĘŁŃÓŚŹŻ]))?)"
     return re.sub(pattern, write, text, flags=re.IGNORECASE)
 
 
@@ -136,7 +140,7 @@ def _decimal(whole: str, part: str, language: str) -> str:
 
 def _digits(text: str, language: str) -> str:
     """Numbers that no rule of the language has claimed."""
-    point = r"\." if language == "en" else ","
+    point = r"\." if language == "en" else "[.,]"
     text = re.sub(r"(?<=\d)-(?=\d)", " to " if language == "en" else " ", text)
     text = re.sub(r"(?<![\w.,])-(?=\d)", " minus ", text)
     text = _replace(text, rf"(?<![\d.,])(\d+){point}(\d+)(?![.,]\d)", lambda m: _decimal(m[1], m[2], language))
@@ -165,15 +169,15 @@ _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4":
 
 
 def _english(text: str) -> str:
+    text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)", lambda m: m[0].replace(",", ""), text)
+    text = _replace(text, r"(?<![\d.])(\d{1,15})(?i:st|nd|rd|th)\b", lambda m: _cardinal(m[1], "en", "ordinal"))
     text = re.sub(r"\bSt\.(?=\s+[A-Z])", "Saint", text)
     text = re.sub(r"\bNos?\.\s*(?=\d)", "number ", text)
     text = re.sub(r"\betc\b(?!\.)", "et cetera", _abbreviations(text, _ENGLISH_SHORT, ("etc", "st")))
-    text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)", lambda m: m[0].replace(",", ""), text)
     text = _replace(text, r"\b(\d{1,2}):([0-5]\d)\b(?:\s*([AaPp])\.?[Mm]\b)?", _english_time)
     text = _replace(text, r"\b(\d{1,2})()\s*([AaPp])\.?[Mm]\b", _english_time)
     money = r"([$£€])\s?(\d{1,15})(?:\.(\d+))?(?:\s(thousand|million|billion|trillion)\b)?"
     text = _replace(text, money, _english_money)
-    text = _replace(text, r"(?<![\d.])(\d{1,15})(?:st|nd|rd|th)\b", lambda m: _cardinal(m[1], "en", "ordinal"))
     text = _replace(text, r"'?\b((?:1\d|20)\d0|[2-9]0)'?s\b", lambda m: _decade(m[1]))
     text = _replace(text, r"(?<![\d/.])([123]/[234])(?![\d/])", lambda m: _FRACTIONS.get(m[1], m[1]))
     year = r"(?<![\w.,])(1[1-9]\d\d|20\d\d)(?![\w%°]|[.,]\d)"
@@ -187,10 +191,7 @@ def _decade(digits: str) -> str:
 
 def _english_time(match: re.Match[str]) -> str:
     hour, minute, half = match[1].lstrip("0") or "0", int(match[2] or 0), match[3]
-    if not minute:
-        past = "" if half else "o'clock"
-    else:
-        past = f"{'oh ' if minute < 10 else ''}{_cardinal(str(minute), 'en')}"
+    past = f"{'oh ' if minute < 10 else ''}{_cardinal(str(minute), 'en')}" if minute else "" if half else "o'clock"
     return " ".join([_cardinal(hour, "en"), past, f"{half.upper()}M" if half else ""])
 
 
@@ -243,8 +244,8 @@ def _polish(text: str) -> str:
     text = re.sub(rf"(?<![^\W\d_]|')({bare})(?![\w'])", lambda m: f" {_POLISH_BARE[m[1]]}", text)
     clock = r"(?:\b(o|od|do|po|około)\s+)?\b([01]?\d|2[0-4]):([0-5]\d)\b"
     text = _replace(text, clock, _polish_time)
-    text = re.sub(r"([$€£])\s?(\d+(?:,\d+)?)", r"\2 \1", text)
-    text = _replace(text, r"(?<![\d,])(\d{1,15})(?:,(\d\d))?\s?(zł(?!\w)|[€$£])", _polish_money)
+    text = re.sub(r"([$€£])\s?(\d+(?:[.,]\d+)?)", r"\2 \1", text)
+    text = _replace(text, r"(?<![\d.,])(\d{1,15})(?:[.,](\d\d))?\s?(zł(?!\w)|[€$£])", _polish_money)
     return re.sub(r"\bzł\b", "złotych", text)
 
 

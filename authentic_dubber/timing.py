@@ -26,7 +26,7 @@ class PhonemeLipAttention(nn.Module):
 
     def forward(self, symbols: Tensor, lengths: Tensor, lips: Tensor, lip_mask: Tensor) -> tuple[Tensor, Tensor]:
         query = symbols + stretched_positions(lengths, symbols.shape[1], symbols.shape[2])
-        return self.attention(query, lips, lips, key_padding_mask=~lip_mask)  # type: ignore[no-any-return]
+        return self.attention(query, lips, lips, key_padding_mask=~lip_mask)
 
 
 def diagonal_loss(attention: Tensor, symbol_lengths: Tensor, lip_lengths: Tensor, band: float) -> Tensor:

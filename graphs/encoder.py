@@ -109,6 +109,11 @@ class StageEncoder(nn.Module):
     """One stage: heads side by side, an output head that joins them, a linear layer, residual and norm.
 
     Nothing before the residual has a bias, so that a node without neighbours keeps its own vector, normalised.
+
+    As published, the one residual spans both attentions, so what a node carries travels exactly two links a stage: past
+    its neighbours, whose attention it moves but whom it does not enter. An own node takes in the other modalities'
+    references through their own nodes, and not its own references; audio linked to its reference (`audio_link`) does
+    reach the node that asked.
     """
 
     def __init__(self, width: int, heads: int, kinds: int, dropout: float) -> None:

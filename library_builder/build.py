@@ -123,7 +123,7 @@ def read_clip(
     face = readers.face.read(frames)
     readings["face"] = face.reading
     notes += face.notes
-    captions = {m: r.caption for m, r in readings.items() if r is not None and r.caption}
+    captions: dict[str, str] = {m: r.caption for m, r in readings.items() if r is not None and r.caption}
     readings["text"] = readers.text.read(text, captions)
     if sound is None and not probe(media).has_audio:
         readings["audio"] = None

@@ -1,8 +1,7 @@
-"""The readers of one build, by name. Those of one name share a set of emotion spaces."""
+"""The readers of a library, chosen by name: one per modality, and one for lips."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .audio import AudioReader, LightAudio
@@ -12,10 +11,12 @@ from .scene import LightScene, SceneReader
 from .text import LightText, TextReader
 from .types import Modality
 
+READERS = ("light",)
+
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """One reader per modality, and one for lips."""
+    """One reader per modality. Parts from different makers may be mixed: each names the space of its vectors."""
 
     scene: SceneReader
     face: FaceReader
@@ -23,8 +24,8 @@ class Readers:
     audio: AudioReader
     lips: LipReader
 
-    def spaces(self) -> Mapping[Modality, str]:
-        """The emotion space of each modality."""
+    def spaces(self) -> dict[Modality, str]:
+        """The space of each modality's vectors, for manifests to record; lips give features, not a feeling."""
         return {
             "scene": self.scene.space,
             "face": self.face.space,
@@ -37,9 +38,10 @@ def build_readers(name: str = "light") -> Readers:
     """The readers of that name.
 
     Raises:
-        ValueError: the name is unknown; the known ones are listed.
+        ValueError: the name is unknown.
     """
     match name:
         case "light":
             return Readers(LightScene(), LightFace(), LightText(), LightAudio(), LightLips())
-    raise ValueError(f"known readers are light; got {name!r}")
+        case _:
+            raise ValueError(f"known readers are {', '.join(READERS)}, got {name!r}")

@@ -55,7 +55,9 @@ def tiny_cache(tmp_path: Path, tiny_config: DubberConfig) -> Path:
         wave = (rng.standard_normal(frames * 256) * 3000).astype(np.int16)
         voice, emotion = f"v{i % 3}", (None if i % 2 else EMOTIONS[i % len(EMOTIONS)])
         entries.append(
-            Entry(f"u{i:02d}", "toy", voice, "en", f"text {i}", emotion, "CC0-1.0", "x.wav", False, 0.0, offset, len(wave))
+            Entry(
+                f"u{i:02d}", "toy", voice, "en", f"text {i}", emotion, "CC0-1.0", "x.wav", False, 0.0, offset, len(wave)
+            )
         )
         offset += len(wave)
         waves.append(wave)

@@ -397,9 +397,16 @@ def test_bad_lines_are_set_aside_and_the_job_goes_on(studio: Path, tmp_path: Pat
     assert ["no text" in result.lines[1].reason, "***" in result.lines[2].reason, "past" in result.lines[3].reason] == [
         True
     ] * 3
-    assert exit_code(result) == PARTIAL
+    assert exit_code(result) == PARTIAL and not result.problems
     page = result.report.read_text(encoding="utf-8")
     assert all(f'id="line-{record.id}"' in page for record in result.lines)
+
+
+def test_a_row_that_cannot_be_read_makes_the_job_partial(studio: Path, tmp_path: Path) -> None:
+    script = write_cues(tmp_path / "s.csv", "0.5,1.5,Ada,Hello", "soon,later,Ada,Hm")
+    result = run(job(studio, tmp_path / "out", script=script), ToneDubber())
+    assert len(result.spoken) == len(result.lines) == 1 and exit_code(result) == PARTIAL
+    assert any("line 3" in note for note in result.notes)
 
 
 def test_a_library_smaller_than_k_is_noted(studio: Path, tmp_path: Path) -> None:

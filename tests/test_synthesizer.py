@@ -108,7 +108,9 @@ def test_emotion_head_gives_logits(model: Synthesizer) -> None:
 
 def test_config_survives_json_and_sizes_have_the_published_depths(tiny_config: DubberConfig) -> None:
     assert DubberConfig.from_json(tiny_config.to_json()) == tiny_config
-    words = {name: getattr(tiny_config, name) for name in ("symbols", "symbol_count", "spaces", "lip_space", "emotions")}
+    words = {
+        name: getattr(tiny_config, name) for name in ("symbols", "symbol_count", "spaces", "lip_space", "emotions")
+    }
     from authentic_dubber.config import Vocabulary
 
     paper = build_config("paper", Vocabulary(**words))

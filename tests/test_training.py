@@ -43,7 +43,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_acoustic(folder / "acoustic").state_dict()
 
 
-def test_a_resumed_run_ends_where_a_straight_run_ends(corpus: Corpus, tiny_config: DubberConfig, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_where_a_straight_run_ends(
+    corpus: Corpus, tiny_config: DubberConfig, tmp_path: Path
+) -> None:
     """Equal to the last bit: batches, dropout and optimizer moments depend on seed and step alone."""
     corpus.config = steps(tiny_config, 6)
     train(corpus, tmp_path / "straight", seed=3, schedule=SCHEDULE, progress=False)
@@ -128,7 +130,7 @@ def test_held_out_recordings_are_refused() -> None:
     ]
     free = utterance("kathleen", "kathleen", "arctic_a0001")
     assert all(is_held_out(u) for u in kept) and not is_held_out(free)
-    with pytest.raises(HeldOutError, match="3 recordings.*kathleen/arctic_b0379"):
+    with pytest.raises(HeldOutError, match=r"3 recordings.*kathleen/arctic_b0379"):
         refuse_held_out([free, *kept])
 
 
@@ -141,7 +143,9 @@ def test_the_committed_list_holds_what_was_promised() -> None:
     assert rules["ravdess"]["speakers"] == ["17", "18", "19", "20"] and rules["nemo"]["speakers"] == ["MP0"]
 
 
-def test_the_wave_source_never_hands_out_a_held_out_recording(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wave_source_never_hands_out_a_held_out_recording(
+    tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Cache, "training_rows", lambda self: [0, 1])
     monkeypatch.setattr(Cache, "held_out_rows", lambda self: [5, 6])
     source = CorpusWaves(Cache(tiny_cache), shown=2)

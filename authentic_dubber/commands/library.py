@@ -50,13 +50,11 @@ def build(
 
     Exits with 3 when some footage failed; the rest is in the library.
     """
-    from library_builder.readers import build_readers
-
     from authentic_dubber.librarian import BuildJob, build_library
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
     with Bar() as bar:
-        result = build_library(job, build_readers("light"), bar)
+        result = build_library(job, progress=bar)
     if as_json:
         _print_json({"version": result.version, "counts": dict(result.counts), "troubles": list(result.troubles)})
     else:
@@ -100,9 +98,8 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the clips that feel nearest, for every modality that asks."""
-    from library_builder.readers import build_readers
-
     from authentic_dubber.librarian import search_like_clip, search_like_text
+    from library_builder.readers import build_readers
     from retrieval.library import Library
 
     if (clip is None) == (text is None):

@@ -64,10 +64,12 @@ def say(
     skipped or failed. An interrupted run goes on when the same command is given again.
     """
     from authentic_dubber.dubber import Dubber
-    from authentic_dubber.session import DubJob, run
+    from authentic_dubber.plan import DubJob, check_script
+    from authentic_dubber.session import run
 
     voices = parse_voices(voice)
     job = DubJob(video, script, voices, library, out, bed, rate, seed, k, language.value)
+    check_script(job)
     dubber = Dubber.load(checkpoint, device=device.value)
     with Bar() as bar:
         result = run(job, dubber, bar)

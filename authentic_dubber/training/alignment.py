@@ -62,7 +62,7 @@ def forward_sum_loss(log_probability: Tensor, symbol_lengths: Tensor, frame_leng
     Shape:
         (B, T, N), (B,), (B,) -> ().
     """
-    batch, frames, symbols = log_probability.shape
+    batch, _frames, symbols = log_probability.shape
     padded = functional.pad(log_probability, (1, 0), value=BLANK_LOG_PROBABILITY)
     columns = torch.arange(symbols + 1, device=padded.device)[None, None]
     padded = padded.masked_fill(columns > symbol_lengths[:, None, None], -1e4)

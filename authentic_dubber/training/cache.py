@@ -1,8 +1,8 @@
 """The prepared corpus on disk: one flat wave file and named features beside it, read by memory map.
 
-    index.json          utterances in order: who, what, licence, where its samples lie
-    waves.i16           all samples, one after another
-    <feature>.npy       one row per utterance, or with <feature>.offsets.npy a ragged run of rows per utterance
+index.json          utterances in order: who, what, licence, where its samples lie
+waves.i16           all samples, one after another
+<feature>.npy       one row per utterance, or with <feature>.offsets.npy a ragged run of rows per utterance
 """
 
 from __future__ import annotations
@@ -57,7 +57,14 @@ class Entry:
 
     def utterance(self) -> Utterance:
         return Utterance(
-            self.id, self.corpus, self.speaker, self.language, self.text, self.emotion, Path(self.media), self.has_picture
+            self.id,
+            self.corpus,
+            self.speaker,
+            self.language,
+            self.text,
+            self.emotion,
+            Path(self.media),
+            self.has_picture,
         )
 
 

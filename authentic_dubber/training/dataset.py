@@ -1,23 +1,22 @@
-"""Batches of prepared utterances: a batch is a function of (seed, step), so a resumed training sees what it would have."""
+"""Batches of prepared utterances. A batch is a function of (seed, step), so a resumed training misses nothing."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from authentic_dubber.batching import pad
+from authentic_dubber.config import DubberConfig
+from authentic_dubber.synthesizer import Inputs
 from graphs import DialogueGraph
 from library_builder.types import QUERY_MODALITIES
 
-from ..batching import pad
-from ..config import DubberConfig
-from ..synthesizer import Inputs
 from .cache import Cache
 
 POOL = 6
@@ -154,7 +153,9 @@ class Corpus:
         self, rows: npt.NDArray[np.int64], k: npt.NDArray[np.int64], rng: np.random.Generator | None
     ) -> DialogueGraph:
         most = int(k.max())
-        own, references, audio = {}, {}, {}
+        own: dict[str, Tensor] = {}
+        references: dict[str, Tensor] = {}
+        audio: dict[str, Tensor] = {}
         own_mask, live, heard, similarity = [], [], [], []
         for m in QUERY_MODALITIES:
             vectors = np.asarray(self.own[m][rows], dtype=np.float32)

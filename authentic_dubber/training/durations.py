@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..batching import pad
-from ..symbols import NAMES, PAUSES, SILENCE
+from authentic_dubber.batching import pad
+from authentic_dubber.symbols import NAMES, PAUSES, SILENCE
+
 from .alignment import Aligner, diagonal_prior, forward_sum_loss, monotonic_durations
 from .cache import Cache, Ragged, save_ragged
 
@@ -66,7 +67,7 @@ def train_aligner(cache: Cache, symbol_count: int, mels: int, *, steps: int, bat
         ids, frames, prior, n, t = _stack([_example(symbols, mel, int(i)) for i in drawn[start : start + batch]])
         loss = forward_sum_loss(aligner(ids, frames, prior), n, t)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(aligner.parameters(), 5.0)
         optimizer.step()
         schedule.step()

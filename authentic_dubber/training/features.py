@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from authentic_dubber.speaker import SpeakerEncoder
+from authentic_dubber.text import TextFrontend
 from library_builder.types import QUERY_MODALITIES, Emotion
 from vocoder import MelConfig, log_mel
 
-from ..speaker import SpeakerEncoder
-from ..text import TextFrontend
 from .cache import Cache, save_ragged, save_rows
 
 

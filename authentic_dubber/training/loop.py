@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from authentic_dubber.config import DubberConfig
+from authentic_dubber.synthesizer import Synthesizer
 from vocoder.storage import load_strictly, read_config, read_tensors, whole_folder, write_config, write_tensors
 from vocoder.train import stop_signals
 from vocoder.training_state import checkpoints, flatten_moments, keep_newest, restore_moments
 
-from ..config import DubberConfig
-from ..synthesizer import Synthesizer
 from .dataset import Batch, Corpus
 from .losses import Losses, losses
 
@@ -107,7 +107,7 @@ def train_step(state: State, batch: Batch, seed: int, bf16: bool) -> Losses:
         spoken = state.model.decode(encoded, batch.durations, batch.inputs.graph)
     terms = losses(config, encoded, spoken, batch)
     state.optimizer.zero_grad(set_to_none=True)
-    terms.total.backward()  # type: ignore[no-untyped-call]
+    terms.total.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip)
     if not bool(torch.isfinite(norm)):
         raise FloatingPointError(f"step {state.step}: gradient norm is {float(norm)}; the last checkpoint is intact")
@@ -169,7 +169,7 @@ def train(
     shown = corpus.fixed(kept[:: max(1, len(kept) // 12)][:12], k=3)
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     total = corpus.config.train.total_steps
-    writer = SummaryWriter(str(folder / "events"), purge_step=state.step)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder / "events"), purge_step=state.step)
     with stop_signals() as signalled, tqdm(total=total, initial=state.step, unit="step", disable=not progress) as bar:
         reason: Literal["finished", "stopped", "time"] = "finished"
         while state.step < total:
@@ -185,7 +185,7 @@ def train(
             _after_step(state, terms, shown, writer, bar, schedule)
             if state.step % schedule.checkpoint_every == 0:
                 _save(state, folder, seed, schedule)
-    writer.close()  # type: ignore[no-untyped-call]
+    writer.close()
     _save(state, folder, seed, schedule)
     (folder / STOP_FILE).unlink(missing_ok=True)
     log.info("acoustic training at step %d of %d: %s", state.step, total, reason)
@@ -210,16 +210,16 @@ def _after_step(
     if state.step % schedule.log_every == 0:
         scalars = terms.scalars()
         for name, value in scalars.items():
-            writer.add_scalar(f"train/{name}", value, state.step)  # type: ignore[no-untyped-call]
+            writer.add_scalar(f"train/{name}", value, state.step)
         bar.set_postfix(mel=f"{scalars['mel']:.3f}", duration=f"{scalars['duration']:.3f}")
     if state.step in EARLY_REPORTS or state.step % schedule.report_every == 0:
         device = next(state.average.parameters()).device
         scalars, mel = validate(state.average, _move(shown, str(device)))
         for name, value in scalars.items():
-            writer.add_scalar(f"held-out/{name}", value, state.step)  # type: ignore[no-untyped-call]
+            writer.add_scalar(f"held-out/{name}", value, state.step)
         for i in range(min(3, len(mel))):
             figure = draw_mels(mel[i], shown.mel[i], int(shown.mel_lengths[i]))
-            writer.add_figure(f"mel/{i}", figure, state.step)  # type: ignore[no-untyped-call]
+            writer.add_figure(f"mel/{i}", figure, state.step)
         log.info("step %d held-out %s", state.step, {k: round(v, 4) for k, v in scalars.items()})
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..blocks import length_mask
-from ..config import DubberConfig
-from ..synthesizer import MEL_SCALE, Encoded, Spoken
-from ..timing import diagonal_loss
+from authentic_dubber.blocks import length_mask
+from authentic_dubber.config import DubberConfig
+from authentic_dubber.synthesizer import MEL_SCALE, Encoded, Spoken
+from authentic_dubber.timing import diagonal_loss
+
 from .dataset import Batch
 
 

@@ -6,16 +6,16 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from authentic_dubber.checkpoint import Card, load_acoustic, read_card
 from vocoder.generator import load_generator, save_generator
 from vocoder.storage import read_config, whole_folder
 
-from ..checkpoint import Card, load_acoustic, read_card
 from .cache import Cache
 from .loop import export
 
 _STRICTNESS = ("CC-BY-NC-SA-4.0", "CC-BY-4.0", "CC0-1.0")
 _NOTICES = {
-    "CC-BY-NC-SA-4.0": "this voice learned from CC BY-NC-SA 4.0 recordings: no commercial use, share alike, give credit",
+    "CC-BY-NC-SA-4.0": "this voice learned from CC BY-NC-SA 4.0 recordings: credit, share alike, no commercial use",
     "CC-BY-4.0": "this voice learned from CC BY 4.0 recordings: give credit",
     "CC0-1.0": "this voice learned from CC0 recordings only",
 }
@@ -36,7 +36,7 @@ def package_checkpoint(acoustic: Path, vocoder: Path, cache_folder: Path, out: P
     rows = cache.training_rows()
     entries = [cache.entries[i] for i in rows]
     seen = Counter(entry.corpus for entry in entries)
-    hours = Counter({entry.corpus: 0.0 for entry in entries})
+    hours = {entry.corpus: 0.0 for entry in entries}
     for entry in entries:
         hours[entry.corpus] += entry.samples / cache.sample_rate / 3600
     licences = sorted({entry.licence for entry in entries}, key=_STRICTNESS.index)

@@ -11,27 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from library_builder.lips import crop_features
+from authentic_dubber.slot import evenly
+from authentic_dubber.theatre.mouth import mouth_opening
+from authentic_dubber.theatre.puppet import Controls, Puppet, cast, feeling_controls
+from authentic_dubber.theatre.sets import PLACES
+from authentic_dubber.theatre.stage import mouth_crops, sample_pictures
+from authentic_dubber.theatre.style import FilmStyle
+from library_builder.lips import CROP_PIXELS, crop_features
 from library_builder.media import read_frames
 from library_builder.readers import Readers
 from library_builder.types import Frame, Modality, Reading, space_width
 
-from ..slot import evenly
-from ..theatre.mouth import mouth_opening
-from ..theatre.puppet import Controls, Puppet, cast, feeling_controls
-from ..theatre.sets import PLACES
-from ..theatre.stage import mouth_crops, sample_pictures
-from ..theatre.style import FilmStyle
 from .cache import Cache, Entry, save_ragged, save_rows
 
 FPS = 25.0
 SIZE = (144, 256)
 """Height and width that the theatre draws for training; the readers shrink pictures to about this."""
-CROP = 48
 VOICES_PER_FILM = 5
 _AS_FELT = {"calm": ("neutral", 0.5), "disgust": ("angry", 0.6)}
 """The theatre acts six feelings; two labels of the acted corpora are drawn as their nearest."""
@@ -89,9 +89,10 @@ class Theatre:
         )
 
     def crops(self, i: int) -> npt.NDArray[np.uint8]:
-        """The mouth in every frame, (V, h, w, 3)."""
+        """The mouth in every frame, grey, (V, h, w)."""
         d = self.direct(i)
-        return mouth_crops(d.opening, d.puppet, d.seed, CROP, controls=d.controls, style=d.style)
+        crops = mouth_crops(d.opening, d.puppet, d.seed, CROP_PIXELS, controls=d.controls, style=d.style)
+        return np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]).astype(np.uint8)
 
 
 def prepare_looks(cache: Cache, readers: Readers, theatre: Theatre, *, frames: int, drawn: int) -> None:
@@ -151,6 +152,6 @@ def _readings(frames: Sequence[Frame], readers: Readers, text: str) -> dict[Moda
     found: dict[Modality, Reading | None] = {}
     if frames:
         found = {"scene": readers.scene.read(frames), "face": readers.face.read(frames).reading}
-    captions = {modality: reading.caption for modality, reading in found.items() if reading is not None}
+    captions: dict[str, str] = {modality: reading.caption for modality, reading in found.items() if reading is not None}
     found["text"] = readers.text.read(text, captions)
     return {modality: reading for modality, reading in found.items() if reading is not None}

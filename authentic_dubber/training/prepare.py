@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from authentic_dubber.config import Vocabulary
+from authentic_dubber.espeak import Espeak
+from authentic_dubber.speaker import GE2E
+from authentic_dubber.symbols import INVENTORY_NAME, SYMBOL_COUNT
+from authentic_dubber.text import TextFrontend
 from library_builder.readers import Readers, build_readers
 from library_builder.types import MODALITIES, Clip, Emotion, Modality, space_width
 from retrieval import Library, commit
 from vocoder import MelConfig
 from vocoder.storage import write_tensors
 
-from ..config import Vocabulary
-from ..espeak import Espeak
-from ..speaker import GE2E
-from ..symbols import INVENTORY_NAME, SYMBOL_COUNT
-from ..text import TextFrontend
 from .cache import Cache
 from .corpora import EMOTIONS, read_corpora
 from .durations import prepare_durations, train_aligner
@@ -48,7 +48,7 @@ class PrepareConfig:
 
 def vocabulary(readers: Readers) -> Vocabulary:
     """What these readers and this engine's inventories leave no choice about."""
-    spaces = {modality: getattr(readers, modality).space for modality in MODALITIES}
+    spaces: dict[str, str] = {modality: getattr(readers, modality).space for modality in MODALITIES}
     return Vocabulary(INVENTORY_NAME, SYMBOL_COUNT, spaces, readers.lips.space, EMOTIONS)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from authentic_dubber.checkpoint import resolve_device
+from authentic_dubber.config import DubberConfig, build_config
 from library_builder.readers import build_readers
 from vocoder.storage import read_config, read_tensors
 
-from ..checkpoint import resolve_device
-from ..config import DubberConfig, build_config
 from .cache import Cache
 from .dataset import Corpus
 from .loop import Schedule, train
