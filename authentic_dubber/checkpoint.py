@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from library_builder.readers import build_readers
-from vocoder.generator import load_generator
+from vocoder.checkpoint import load_generator
 from vocoder.storage import load_strictly, read_config, read_tensors
 
 from .config import DubberConfig

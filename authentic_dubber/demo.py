@@ -63,7 +63,7 @@ def run(
     build = BuildJob(out / "library", film.footage, licence=film.licence)
     library = build_library(build, progress=progress)
     done("library", f"{build.library}: {library.counts['ok']} clips, version {library.version}")
-    job = DubJob(film.scene, film.script, dict(film.prompts), build.library, out / "dubbed", seed=seed)
+    job = DubJob(film.scene, film.script, dict(film.prompts), build.library, out, seed=seed)
     result = run_session(job, dubber, progress)
     done("dub", f"{result.video}: {len(result.spoken)} of {len(result.lines)} lines")
     say(f"report            {result.report}")

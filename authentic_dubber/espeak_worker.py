@@ -33,6 +33,8 @@ _AS_IPA = 0x02
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _CHARACTER_POSITION = 1
 
+_BREATH_SEED = 1
+
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -68,13 +70,14 @@ class Engine:
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _reopen(self) -> None:
-        """Phases and noise of the last sound stay in the library's own variables; only loading it anew clears them."""
+        """Phases of the last sound stay in the library's own variables; only loading it anew clears them."""
         self._library.espeak_Terminate()
         if sys.platform == "win32":
             _ctypes.FreeLibrary(self._library._handle)
         else:
             _ctypes.dlclose(self._library._handle)
         self._open()
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(_BREATH_SEED))  # its own seed is the clock's second
 
     def _collect(self, samples: Any, count: int, _events: Any) -> int:
         if samples and count > 0:

@@ -67,11 +67,11 @@ def mel_png(mel: npt.NDArray[np.float32]) -> bytes:
     return cv2.imencode(".png", coloured)[1].tobytes()
 
 
-def thumbnail(media: Path, time: Seconds) -> bytes | None:
-    """The picture on show at a time, as a small JPEG; None where the footage is gone or cannot be read."""
+def thumbnail(media: Path, time: Seconds, height: int = THUMBNAIL_HEIGHT) -> bytes | None:
+    """The picture on show at a time, as a JPEG of at most `height` pixels; None where the footage cannot be read."""
     around = max(0.0, time - 0.15)
     try:
-        frames = sample_frames(media, start=around, end=time + 0.15, count=1, max_height=THUMBNAIL_HEIGHT)
+        frames = sample_frames(media, start=around, end=time + 0.15, count=1, max_height=height)
     except (FileNotFoundError, MediaError):
         return None
     if not frames:

@@ -12,11 +12,13 @@ from urllib.parse import quote
 from library_builder.atomic import whole_file
 from library_builder.manifest import check_relative
 
-from .figures import data_uri, line_figure, thumbnail
+from .figures import THUMBNAIL_HEIGHT, data_uri, line_figure, thumbnail
 from .takes import Book, TakeRecord, details_path, read_book, read_details
 
 REPORT = "report.html"
 STYLE = "report_style.html"
+POSTER_HEIGHT = 432
+"""Pixels of the still that stands for the film."""
 WAYS = {
     "mouth": "the visible mouth",
     "cue": "the cue",
@@ -51,7 +53,12 @@ class _Stills:
 
     def __init__(self, picture: Path | None, footage: Path | None) -> None:
         self.picture, self.footage = picture, footage
-        self._read: dict[tuple[Path, float], str | None] = {}
+        self._read: dict[tuple[Path, float, int], str | None] = {}
+
+    def poster(self, book: Book) -> str | None:
+        """What the film's player shows before it plays: the first spoken line's picture."""
+        record = next((record for record in book.lines if record.status == "ok"), None)
+        return None if record is None else self._still(self.picture, sum(record.slot or record.cue) / 2, POSTER_HEIGHT)
 
     def of_line(self, record: TakeRecord) -> str | None:
         """The dubbed film in the middle of a line."""
@@ -62,13 +69,14 @@ class _Stills:
         where = self.footage / check_relative(hit["media"]) if self.footage is not None else None
         return self._still(where, (hit["start"] + hit["end"]) / 2)
 
-    def _still(self, media: Path | None, time: float) -> str | None:
+    def _still(self, media: Path | None, time: float, height: int = THUMBNAIL_HEIGHT) -> str | None:
         if media is None:
             return None
-        if (media, time) not in self._read:
-            data = thumbnail(media, time)
-            self._read[media, time] = None if data is None else data_uri(data, "image/jpeg")
-        return self._read[media, time]
+        key = (media, time, height)
+        if key not in self._read:
+            data = thumbnail(media, time, height)
+            self._read[key] = None if data is None else data_uri(data, "image/jpeg")
+        return self._read[key]
 
 
 def _page(book: Book, out: Path, stills: _Stills) -> Iterator[str]:
@@ -77,23 +85,24 @@ def _page(book: Book, out: Path, stills: _Stills) -> Iterator[str]:
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"{style}</head><body><main>"
-    yield from _head(book, title)
+    yield from _head(book, title, stills.poster(book))
     for record in book.lines:
         yield from _line(record, out, stills)
     yield "</main></body></html>\n"
 
 
-def _head(book: Book, title: str) -> Iterator[str]:
+def _head(book: Book, title: str, poster: str | None) -> Iterator[str]:
     job, lines = book.job, book.lines
     yield f"<header><h1>{title}</h1>"
     if "video" in job["made"]:
-        yield f'<video controls preload="metadata" src="{quote(job["made"]["video"])}"></video>'
+        still = f' poster="{poster}"' if poster else ""
+        yield f'<video controls preload="metadata"{still} src="{quote(job["made"]["video"])}"></video>'
     counts = {status: sum(r.status == status for r in lines) for status in ("ok", "skipped", "failed")}
     late = sum(r.status == "ok" and bool(r.verdict) for r in lines)
     yield '<p class="counts">'
     yield _count(counts["ok"], "spoken", "good")
     for number, name, kind in (
-        (late, "do not fit their slot", "warn"),
+        (late, "off their slot", "warn"),
         (counts["skipped"], "skipped", "warn"),
         (counts["failed"], "failed", "bad"),
     ):

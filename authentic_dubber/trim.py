@@ -1,23 +1,26 @@
-"""The silences around a line: recordings have them, a slot does not."""
+"""The rests around a line: recordings have them, a slot does not."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from .symbols import SILENCE, Symbols
+from .symbols import PAUSES, SILENCE, Symbols
 
-END_SILENCE_FRAMES = 2.0
-"""Silence kept at each end of a line inside its slot: enough for the vocoder to fade, far below what an ear notices."""
+END_REST_FRAMES = 1.0
+"""Frames left to each rest at an end of a line, silence or the punctuation beside it: the vocoder needs a little to
+fade, and an ear does not notice so little."""
 
 
 def settle_ends(predicted: Tensor, symbols: Symbols) -> Tensor:
-    """Durations with the outer silences held short, so that speech begins and ends with its slot.
+    """Durations with the outer rests held short, so that speech begins and ends with its slot.
 
     Shape:
         (N,) -> (N,).
     """
     settled = predicted.clone()
-    for end in (0, -1):
-        if symbols.names[end] == SILENCE:
-            settled[end] = settled[end].clamp(max=END_SILENCE_FRAMES)
+    for order in (range(len(symbols.names)), reversed(range(len(symbols.names)))):
+        for n in order:
+            if symbols.names[n] not in (SILENCE, *PAUSES):
+                break
+            settled[n] = settled[n].clamp(max=END_REST_FRAMES)
     return settled

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from library_builder.types import Modality, Seconds
-from retrieval import Hit
+
+if TYPE_CHECKING:  # the index that retrieval brings along is heavy, and these nouns are not
+    from retrieval import Hit
 
 SlotSource: TypeAlias = Literal["cue", "mouth", "oracle", "free"]
 

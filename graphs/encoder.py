@@ -127,7 +127,8 @@ class StageEncoder(nn.Module):
         self.heads = heads
 
     def forward(self, nodes: Tensor, edges: Edges, *, weighted: bool) -> Tensor:
-        """
+        """The nodes of a whole batch, laid end to end, after they have heard one another.
+
         Shape:
             (nodes, D) -> (nodes, D).
         """

@@ -125,15 +125,8 @@ def read_clip(
     notes += face.notes
     captions: dict[str, str] = {m: r.caption for m, r in readings.items() if r is not None and r.caption}
     readings["text"] = readers.text.read(text, captions)
-    if sound is None and not probe(media).has_audio:
-        readings["audio"] = None
-        notes.append("audio: the footage has no sound")
-    else:
-        span = (start, end) if sound is None else (0.0, None)
-        wave = read_wave(sound or media, sample_rate=SOUND_RATE, start=span[0], end=span[1])
-        readings["audio"] = readers.audio.read(wave, SOUND_RATE) if wave.size else None
-        if readings["audio"] is None:
-            notes.append("audio: silent")
+    readings["audio"], unheard = _hear(media, (start, end), sound, readers)
+    notes += unheard
     there = {modality: reading for modality, reading in readings.items() if reading is not None}
     if not there:
         raise SkipError("no extractor found anything to read")
@@ -144,6 +137,17 @@ def read_clip(
         captions={modality: reading.caption for modality, reading in there.items() if reading.caption},
         notes=tuple(dict.fromkeys(notes)),  # a reader may repeat in its reading what it said of the track
     )
+
+
+def _hear(
+    media: Path, span: tuple[Seconds, Seconds], sound: Path | None, readers: Readers
+) -> tuple[Reading | None, tuple[str, ...]]:
+    if sound is None and not probe(media).has_audio:
+        return None, ("audio: the footage has no sound",)
+    start, end = span if sound is None else (0.0, None)
+    wave = read_wave(sound or media, sample_rate=SOUND_RATE, start=start, end=end)
+    reading = readers.audio.read(wave, SOUND_RATE) if wave.size else None
+    return reading, () if reading is not None else ("audio: silent",)
 
 
 def build_clips(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .cues import Cue, CueError, CueSheet, check_span, parse_time
+from .cue import Cue, CueError, CueSheet, check_span, parse_time
 from .types import Seconds
 
 ARROW = re.compile(r"^\s*(?P<start>\S+)\s*-->\s*(?P<end>\S+)(?:\s.*)?$")

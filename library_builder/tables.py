@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from .cues import Cue, CueError, CueSheet, check_span, parse_time
+from .cue import Cue, CueError, CueSheet, check_span, parse_time
 from .manifest import check_relative
 
 REQUIRED = ("start", "end", "character", "text")

@@ -1,4 +1,4 @@
-"""The nouns of the reference footage library: an emotion vector that knows its space, and a clip that knows what it feels.
+"""The nouns of the reference library: an emotion vector that knows its space, and a clip that knows what it feels.
 
 Standard library and NumPy only, so that manifests and `--help` stay quick.
 """

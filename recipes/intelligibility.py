@@ -164,12 +164,21 @@ def speak(dubber: Dubber, lines: Sequence[Utterance], prompt: Utterance, seed: i
 
 def griffin_lim(wave: Wave, config: MelConfig) -> Wave:
     """A recording through its amplitude mel and back by non-negative least squares and 60 rounds of Griffin-Lim."""
-    analysis = {"sr": config.sample_rate, "n_fft": config.n_fft, "hop_length": config.hop_samples, "power": 1.0}
-    bands = {"fmin": config.f_min, "fmax": config.f_max}
-    mel = librosa.feature.melspectrogram(y=wave, n_mels=config.n_mels, **analysis, **bands)
-    del analysis["hop_length"]
-    amplitude = librosa.feature.inverse.mel_to_stft(mel, **analysis, **bands)
-    copy = librosa.griffinlim(amplitude, n_iter=60, hop_length=config.hop_samples, length=len(wave), random_state=0)
+    c = config
+    mel = librosa.feature.melspectrogram(
+        y=wave,
+        sr=c.sample_rate,
+        n_fft=c.n_fft,
+        hop_length=c.hop_samples,
+        power=1.0,
+        n_mels=c.n_mels,
+        fmin=c.f_min,
+        fmax=c.f_max,
+    )
+    amplitude = librosa.feature.inverse.mel_to_stft(
+        mel, sr=c.sample_rate, n_fft=c.n_fft, power=1.0, fmin=c.f_min, fmax=c.f_max
+    )
+    copy = librosa.griffinlim(amplitude, n_iter=60, hop_length=c.hop_samples, length=len(wave), random_state=0)
     return np.asarray(copy, dtype=np.float32)
 
 

@@ -353,7 +353,6 @@ def test_other_widths_and_empty_batches_are_refused() -> None:
     [
         ({"in_widths": {"scene": 3}}, "in_widths: expected scene, face, text, audio"),
         ({"in_widths": {**WIDTHS, "face": 0}}, "face: expected a positive number, got 0"),
-        ({"heads": 0}, "heads: expected a positive"),
         ({"dropout": 1.0}, "dropout: expected 0 <= dropout < 1"),
         ({"stages": ("direct", "basic")}, "stages: expected some of"),
         ({"stages": ("final",)}, "stages: expected some of"),

@@ -1,4 +1,4 @@
-"""The speaker encoder: one voice is near itself at any level, rate and text, and prompts without a voice are refused."""
+"""The speaker encoder: a voice is near itself at any level, rate and text, and prompts without a voice are refused."""
 
 from __future__ import annotations
 

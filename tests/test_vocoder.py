@@ -13,8 +13,9 @@ import scipy.signal
 import torch
 from torch import Tensor, nn
 
+from vocoder.checkpoint import load_generator, save_generator
 from vocoder.discriminators import MultiPeriodDiscriminator
-from vocoder.generator import InverseStft, IstftConfig, IstftGenerator, check_mel, load_generator, save_generator
+from vocoder.generator import InverseStft, IstftConfig, IstftGenerator, check_mel
 from vocoder.hifigan import HifiganConfig, HifiganGenerator, load_official
 from vocoder.losses import mel_distance, multi_resolution_stft, spectral_distance
 from vocoder.mel import MelConfig, log_mel, magnitude

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vocoder.generator import IstftConfig, load_generator
+from vocoder.checkpoint import load_generator
+from vocoder.generator import IstftConfig
 from vocoder.hifigan import HifiganConfig
 from vocoder.losses import mel_distance
 from vocoder.mel import MelConfig, log_mel

@@ -24,7 +24,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from .generator import IstftConfig, check_mel, save_generator
+from .checkpoint import save_generator
+from .generator import IstftConfig, check_mel
 from .losses import adversarial_loss, discriminator_loss, feature_distance, mel_distance, multi_resolution_stft
 from .mel import MelConfig, log_mel
 from .storage import read_config

@@ -152,8 +152,8 @@ def bigram_arpa(sentences: Iterable[Sequence[str]]) -> str:
     for sentence in sentences:
         if sentence:
             unigrams.update([*sentence, "</s>"])
-            for word, after in zip(["<s>", *sentence], [*sentence, "</s>"], strict=True):
-                following[word][after] += 1
+            for word, next_word in zip(["<s>", *sentence], [*sentence, "</s>"], strict=True):
+                following[word][next_word] += 1
     if not unigrams:
         raise ValueError("expected sentences with words for a language model, got none")
     total = sum(unigrams.values()) + UNIGRAM_FLOOR * len(unigrams)
@@ -296,7 +296,8 @@ def _dictionary() -> dict[str, tuple[str, ...]]:
 
 
 def _entries(vocabulary: Iterable[str], pronunciations: Mapping[str, str]) -> list[str]:
-    known, lines = _dictionary(), []
+    known = _dictionary()
+    lines: list[str] = []
     for word in sorted(vocabulary):
         lines += known.get(word) or [f"{word} {_by_hand(word, pronunciations)}"]
     return lines

@@ -286,13 +286,17 @@ def mouth_crops(
     pen = Pen(back, origin, scale)
     draw_puppet(pen, pen, Figure(puppet, controls, _STILL, colours, style), mouth=False)
     mouths = puppet_mouths(puppet, controls, opening.astype(np.float64))
-    phases = rng.uniform(0, 2 * np.pi, 2)
-    drift = 0.02 * np.sin(0.21 * np.arange(len(opening))[:, None] + phases)
+    drift = 0.02 * np.sin(0.21 * np.arange(len(opening))[:, None] + rng.uniform(0, 2 * np.pi, 2))
     crops = np.repeat(back[None], len(opening), axis=0)
     for frame, picture in enumerate(crops):
         draw_mouth(Pen(picture, origin, scale), mouths, frame, colours, drift[frame])
     if style.grain:
-        sheet, places = _grain(size, size, style.grain), rng.integers(0, 64, (len(opening), 2))
-        for picture, (down, right) in zip(crops, places, strict=True):
-            cv2.addWeighted(picture, 1.0, sheet[down : down + size, right : right + size], 1.0, -128.0, dst=picture)
+        _add_grain(crops, style.grain, rng)
     return crops
+
+
+def _add_grain(crops: Picture, deviation: float, rng: np.random.Generator) -> None:
+    size = crops.shape[1]
+    sheet, places = _grain(size, size, deviation), rng.integers(0, 64, (len(crops), 2))
+    for picture, (down, right) in zip(crops, places, strict=True):
+        cv2.addWeighted(picture, 1.0, sheet[down : down + size, right : right + size], 1.0, -128.0, dst=picture)

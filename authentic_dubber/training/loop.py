@@ -160,11 +160,7 @@ def train(
         FloatingPointError: the gradient became infinite; checkpoints are intact.
     """
     schedule = schedule or Schedule()
-    state = State.fresh(corpus.config, seed, torch.device(device))
-    if start_from is not None:
-        for module in (state.model, state.average):
-            load_strictly(module, dict(start_from), "start_from")
-    _resume(state, folder, seed)
+    state = _begin(corpus.config, folder, seed, device, start_from)
     kept = corpus.cache.held_out_rows()
     shown = corpus.fixed(kept[:: max(1, len(kept) // 12)][:12], k=3)
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
@@ -190,6 +186,17 @@ def train(
     (folder / STOP_FILE).unlink(missing_ok=True)
     log.info("acoustic training at step %d of %d: %s", state.step, total, reason)
     return reason
+
+
+def _begin(
+    config: DubberConfig, folder: Path, seed: int, device: str, start_from: Mapping[str, Tensor] | None
+) -> State:
+    state = State.fresh(config, seed, torch.device(device))
+    if start_from is not None:
+        for module in (state.model, state.average):
+            load_strictly(module, dict(start_from), "start_from")
+    _resume(state, folder, seed)
+    return state
 
 
 def _move(batch: Batch, device: str) -> Batch:

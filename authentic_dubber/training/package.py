@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from authentic_dubber.checkpoint import Card, load_acoustic, read_card
-from vocoder.generator import load_generator, save_generator
+from authentic_dubber.symbols import NAMES, PAUSES, SILENCE
+from vocoder.checkpoint import load_generator, save_generator
 from vocoder.storage import read_config, whole_folder
 
 from .cache import Cache
@@ -57,6 +61,7 @@ def package_checkpoint(acoustic: Path, vocoder: Path, cache_folder: Path, out: P
                 for corpus in sorted(seen)
             },
             "held_out": len(cache.held_out_rows()),
+            "phones_per_second": phones_per_second(cache, rows),
             "steps": steps,
             "parameters": {
                 "acoustic": sum(p.numel() for p in model.parameters()),
@@ -69,6 +74,16 @@ def package_checkpoint(acoustic: Path, vocoder: Path, cache_folder: Path, out: P
         save_generator(filling / "vocoder", generator, half=True)
         (filling / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return read_card(out)
+
+
+def phones_per_second(cache: Cache, rows: Sequence[int]) -> tuple[float, float]:
+    """5th and 95th percentile of how fast the recordings speak, rests not counted as phones but as time."""
+    rests = [NAMES.index(name) for name in (SILENCE, *PAUSES)]
+    symbols = cache.ragged("symbols")
+    phones = np.array([np.sum(~np.isin(symbols[i], rests)) for i in rows])
+    seconds = np.array([cache.entries[i].samples / cache.sample_rate for i in rows])
+    low, high = np.percentile(phones / seconds, [5, 95])
+    return round(float(low), 2), round(float(high), 2)
 
 
 def _vocoder_step(run: Path) -> int:

@@ -1,0 +1,84 @@
+"""The front door tells the truth: its commands exist with the options it names, its tree is the tree."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+TABLE_COMMANDS = re.findall(r"^\|.*?`((?:python recipes|dub )[^`]+)`", README, flags=re.MULTILINE)
+COMMANDS = sorted(
+    {
+        line.split("#")[0].strip()
+        for block in BLOCKS
+        for line in block.splitlines()
+        if line.startswith(("dub ", "make ", "python recipes"))
+    }
+    | set(TABLE_COMMANDS)
+)
+
+
+def help_of(words: list[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, *words, "--help"], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_names_both_commands() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+    assert {"dub", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make ")])
+def test_every_command_exists_with_its_options(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "python":
+        text = help_of([words[1]])
+    else:
+        inner = [word for word in words[1:3] if re.fullmatch(r"[a-z-]+", word)]
+        verbs = inner[:2] if inner[0] == "library" else inner[:1]
+        text = help_of(["-m", "authentic_dubber.launcher", *verbs])
+    for option in (word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)):
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), f"{option} is not in the help of {command}"
+
+
+def test_the_quick_command_runs() -> None:
+    """`dub doctor` is quick and needs nothing; the README's `make dub` is `dub demo`, which the Makefile says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "authentic_dubber.launcher", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    assert done.stdout.lstrip().startswith(("{", "["))
+    assert "dub demo" in (ROOT / "Makefile").read_text()
+
+
+def test_the_tree_names_every_module() -> None:
+    tree = README.split("## File tree")[1]
+    packages = ("library_builder", "retrieval", "graphs", "vocoder", "authentic_dubber", "recipes")
+    missing = [
+        str(path.relative_to(ROOT))
+        for package in packages
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if path.name != "__init__.py" and not re.search(rf"(?<!\w){re.escape(path.name)}\s", tree)
+    ]
+    assert missing == []
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

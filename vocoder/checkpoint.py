@@ -1,0 +1,66 @@
+"""A generator of either kind on disk: config.json and model.safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from .generator import IstftConfig, IstftGenerator, check_mel
+from .hifigan import HifiganConfig, HifiganGenerator
+from .mel import MelConfig
+from .storage import MODEL, load_strictly, read_config, read_tensors, whole_folder, write_config, write_tensors
+
+
+def save_generator(folder: Path, generator: nn.Module, *, half: bool = False) -> None:
+    """Write `config.json` and `model.safetensors`, whole or not at all.
+
+    Args:
+        generator: an `IstftGenerator` or a `HifiganGenerator`.
+        half: store the weights in float16; they are read back as float32.
+
+    Raises:
+        ValueError: the generator is of another kind.
+    """
+    match generator:
+        case IstftGenerator():
+            kind = "istft"
+        case HifiganGenerator():
+            kind = "hifigan"
+        case _:
+            raise ValueError(f"expected an IstftGenerator or a HifiganGenerator, got {type(generator).__name__}")
+    with whole_folder(Path(folder)) as filling:
+        write_config(
+            filling, {"kind": kind, "mel": generator.mel_config.to_dict(), "generator": generator.config.to_dict()}
+        )
+        write_tensors(filling / MODEL, generator.state_dict(), half=half)
+
+
+def load_generator(folder: Path, mel_config: MelConfig | None = None) -> IstftGenerator | HifiganGenerator:
+    """The generator of `save_generator`, in float32 on the CPU, ready to speak.
+
+    Args:
+        mel_config: the analysis whose mels it will be given; None takes the generator's own.
+
+    Raises:
+        FileNotFoundError: the folder lacks a file.
+        ValueError: the mel config differs from the generator's, or the files contradict each other.
+    """
+    folder = Path(folder)
+    values = read_config(folder)
+    for name in ("kind", "mel", "generator"):
+        if name not in values:
+            raise ValueError(f"{folder}: expected {name!r} in the config, got {sorted(values)}")
+    own = MelConfig.from_dict(values["mel"])
+    if mel_config is not None:
+        check_mel(expected=own, got=mel_config)
+    generator: IstftGenerator | HifiganGenerator
+    match values["kind"]:
+        case "istft":
+            generator = IstftGenerator(IstftConfig.from_dict(values["generator"]), own)
+        case "hifigan":
+            generator = HifiganGenerator(HifiganConfig.from_dict(values["generator"]), own)
+        case kind:
+            raise ValueError(f"{folder}: expected a generator of kind 'istft' or 'hifigan', got {kind!r}")
+    load_strictly(generator, read_tensors(folder / MODEL), str(folder / MODEL))
+    return generator.eval().requires_grad_(False)
