@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from library_builder.media import read_wave
 from library_builder.readers import Readers
@@ -25,13 +24,12 @@ from vocoder.generator import Generator, check_mel
 from .batching import collate_inputs
 from .checkpoint import Card
 from .context import line_graph
+from .filling import SpokenLine, speak_lines
 from .slot import Look, look
 from .speaker import SpeakerEncoder
 from .symbols import Symbols
 from .synthesizer import Synthesizer
 from .text import TextFrontend
-from .timing import Fit, fit_durations
-from .trim import settle_ends
 from .types import Line, Slot, Take, Timing, Voice
 
 PROMPT_LEVEL_DBFS = -24.0
@@ -214,44 +212,33 @@ class Dubber:
             lips=[p.look.lips for p in prepared],
             graphs=[line_graph(p.look.own, p.hits, self.spaces) for p in prepared],
         ).to(self.device)
-        encoded = self.model.encode(inputs)
-        predicted = self.model.predicted_frames(encoded, inputs.symbol_lengths).cpu()
-        fits = [self._fit(p, predicted[b, : len(p.symbols.ids)]) for b, p in enumerate(prepared)]
-        durations = torch.zeros(predicted.shape, dtype=torch.long)
-        for b, fit in enumerate(fits):
-            durations[b, : len(fit.durations)] = fit.durations
-        spoken = self.model.decode(encoded, durations.to(self.device), inputs.graph)
+        lines = speak_lines(self.model, inputs, [p.symbols for p in prepared], [self._frames(p.slot) for p in prepared])
         mel_seconds = (time.perf_counter() - started) / len(prepared)
-        return [
-            self._take(p, fits[b], spoken.mel[b, :, : int(spoken.lengths[b])], spoken.emotion[b], mel_seconds)
-            for b, p in enumerate(prepared)
-        ]
+        return [self._take(p, spoken, mel_seconds) for p, spoken in zip(prepared, lines, strict=True)]
 
     def say(self, line: Line, voice: Voice, *, library: Library | None = None, k: int = 3, seed: int = 0) -> Take:
         """One line, from picture to sound."""
         return self.speak([self.prepare(line, voice, library=library, k=k, seed=seed)])[0]
 
-    def _fit(self, p: Prepared, predicted: Tensor) -> Fit:
-        predicted = settle_ends(predicted, p.symbols)
-        frames = None if p.slot.source == "free" else max(1, self.mel_config.frames(p.slot.duration))
-        return fit_durations(predicted, frames, self.model.config.timing)
+    def _frames(self, slot: Slot) -> int | None:
+        return None if slot.source == "free" else max(1, self.mel_config.frames(slot.duration))
 
-    def _take(self, p: Prepared, fit: Fit, mel: Tensor, logits: Tensor, mel_seconds: float) -> Take:
+    def _take(self, p: Prepared, spoken: SpokenLine, mel_seconds: float) -> Take:
         started = time.perf_counter()
-        wave: npt.NDArray[np.float32] = self.vocoder(mel[None])[0].float().cpu().numpy()
+        wave: npt.NDArray[np.float32] = self.vocoder(spoken.mel[None])[0].float().cpu().numpy()
         seconds = {**p.seconds, "mel": mel_seconds, "vocoder": time.perf_counter() - started}
-        config = self.mel_config
+        config, fit = self.mel_config, spoken.fit
         needed = config.seconds(fit.natural_frames)
         verdict = "" if fit.fits else f"needs {needed:.1f} s, slot {p.slot.duration:.1f} s"
-        ends = tuple(config.seconds(int(frames)) for frames in fit.durations.cumsum(0))
-        probabilities = logits.float().softmax(0).tolist()
+        ends = tuple(config.seconds(int(frames)) for frames in spoken.ends)
+        probabilities = spoken.emotion.float().softmax(0).tolist()
         slot = p.slot if p.slot.source != "free" else replace(p.slot, end=p.slot.start + ends[-1])
         return Take(
             line=p.line,
             slot=slot,
             wave=np.clip(wave, -1, 1),
             sample_rate=config.sample_rate,
-            mel=mel.float().cpu().numpy(),
+            mel=spoken.mel.float().cpu().numpy(),
             timing=Timing(p.symbols.names, ends, fit.rate, needed, verdict),
             hits=p.hits,
             captions=p.look.captions,

@@ -120,9 +120,9 @@ def _abbreviations(text: str, words: Mapping[str, str], closing: tuple[str, ...]
     """
 
     def write(match: re.Match[str]) -> str:
-        short, last, capital = match[1].lower(), match[3] is not None, match[4] is not None
-        # Numbered without a stop at the end of a text when the inventory was frozen, and learnt so.
-        ends = capital and short in closing if short == "etc" else last or (capital and short in closing)
+        short = match[1].lower()
+        # Checkpoints of this inventory were trained on an `etc.` that gave no stop where the whole text ends.
+        ends = (match[3] is not None and short != "etc") or (match[4] is not None and short in closing)
         return words[short] + ("." if ends else " ")
 
     pattern = rf"(?<![^\W\d_])(?<!')({'|'.join(map(re.escape, words))})(\.)(?=(\s*$)?)(?=(\s+(?-i:[A-ZĄĆĘŁŃÓŚŹŻ]))?)"
@@ -208,13 +208,7 @@ _ENGLISH_UNITS = {
     **{"km": ("kilometer", "kilometers"), "cm": ("centimeter", "centimeters"), "mm": ("millimeter", "millimeters")},
     **{"kg": ("kilogram", "kilograms"), "lbs": ("pound", "pounds"), "lb": ("pound", "pounds"), "ft": ("foot", "feet")},
 }
-_ENGLISH_PARTS = {
-    "1/2": "one half",
-    "1/3": "one third",
-    "2/3": "two thirds",
-    "1/4": "one quarter",
-    "3/4": "three quarters",
-}
+_FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
 _FRACTION = r"(?<![\d/.,])([123]/[234])(?![\d/])"
 _ENGLISH_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _DAY = "0?[1-9]|[12]\\d|3[01]"
@@ -229,7 +223,7 @@ def _english(text: str) -> str:
     saint = rf"(\b\d\w*(?: [A-Z][a-z]+)+ )?\bSt\.(?=\s+(?!(?:{_OPENERS})\b)[A-Z])"
     text = re.sub(saint, lambda m: m[0] if m[1] else "Saint", text)
     text = re.sub(r"\bNo(s?)\.\s*(?=\d)", r"number\1 ", text)
-    initial = rf"\b([A-HJ-Z])\.(?=\s(?:[A-Z]\.\s)*(?!(?:{_OPENERS})\b)[A-Z][a-z]+)"
+    initial = rf"\b([A-HJ-Z])\.(?=\s(?:[A-Z]\.\s){{0,3}}(?!(?:{_OPENERS})\b)[A-Z][a-z]+)"
     text = re.sub(initial, r"\1", text)
     text = re.sub(r"\betc\b(?!\.)", "et cetera", _abbreviations(text, _ENGLISH_SHORT, ("etc", "st")))
     text = _replace(text, r"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)\b(?:\s*([AaPp])\.?[Mm]\b)?", _english_time)
@@ -237,7 +231,7 @@ def _english(text: str) -> str:
     text = _english_amounts(text)
     text = _replace(text, r"'?\b((?:1\d|20)\d0|[2-9]0)'?s\b", lambda m: _decade(m[1]))
     text = re.sub(rf"(?<=\d)\s+(?={_FRACTION})", " and ", text)
-    text = _replace(text, _FRACTION, lambda m: _ENGLISH_PARTS.get(m[1], m[1]))
+    text = _replace(text, _FRACTION, lambda m: _FRACTIONS.get(m[1], m[1]))
     year = r"(?<![\w.,])(1[1-9]\d\d|20\d\d)(?![\w%°]|[.,]\d)"
     return _replace(text, year, lambda m: _cardinal(m[1], "en", "year"))
 
@@ -305,21 +299,13 @@ _POLISH_MONEY = {
 }
 _POLISH_UNITS = {
     **{"tys": ("tysiąc", "tysiące", "tysięcy", "tysiąca"), "mln": ("milion", "miliony", "milionów", "miliona")},
-    **{
-        "mld": ("miliard", "miliardy", "miliardów", "miliarda"),
-        "km": ("kilometr", "kilometry", "kilometrów", "kilometra"),
-    },
-    **{"kg": ("kilogram", "kilogramy", "kilogramów", "kilograma"), "m": ("metr", "metry", "metrów", "metra")},
-    **{"cm": ("centymetr", "centymetry", "centymetrów", "centymetra"), "l": ("litr", "litry", "litrów", "litra")},
+    **{"mld": ("miliard", "miliardy", "miliardów", "miliarda"), "m": ("metr", "metry", "metrów", "metra")},
+    **{"kg": ("kilogram", "kilogramy", "kilogramów", "kilograma"), "l": ("litr", "litry", "litrów", "litra")},
+    **{"km": ("kilometr", "kilometry", "kilometrów", "kilometra")},
+    **{"cm": ("centymetr", "centymetry", "centymetrów", "centymetra")},
 }
 """For one, for few, for many, and after a decimal fraction. All masculine, as the number before them then is."""
-_POLISH_PARTS = {
-    "1/2": "pół",
-    "1/3": "jedna trzecia",
-    "2/3": "dwie trzecie",
-    "1/4": "jedna czwarta",
-    "3/4": "trzy czwarte",
-}
+_POLISH_PARTS = {"1/2": "pół", "1/3": "jedna trzecia", "2/3": "dwie trzecie", "1/4": "ćwierć", "3/4": "trzy czwarte"}
 _POLISH_MONTHS = "stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września|października|listopada|grudnia"
 _POLISH_ENDINGS = {
     **{"masculine": ("y", "i"), "feminine": ("a", "a"), "neuter": ("e", "ie")},

@@ -163,7 +163,7 @@ def _take(record: TakeRecord, out: Path, stills: _Stills) -> Iterator[str]:
     facts = {"Slot": _span(record.slot), "Set by": WAYS.get(record.source, record.source)}
     facts["Speech"] = _span(record.speech) if record.speech else "silent"
     if record.speech and record.slot:
-        facts["Off by"] = (
+        facts["Off by, to 20 ms"] = (
             f"{1000 * (record.speech[0] - record.slot[0]):+.0f} ms at its start, "
             f"{1000 * (record.speech[1] - record.slot[1]):+.0f} ms at its end"
         )

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from authentic_dubber.dubber import Dubber, Prepared
     from library_builder.readers import Readers
-    from library_builder.types import Clip
+    from library_builder.types import Clip, Emotion, Modality
     from retrieval import Library
 
 TEXT = "He turned sharply, and faced the others across the table."
@@ -195,7 +195,9 @@ def time_queries(library: Library, clips: Sequence[Clip], options: argparse.Name
 
     def ask(run: int) -> object:
         clip = clips[run % len(clips)]
-        query = {modality: emotion for modality, emotion in clip.emotions.items() if modality != "audio"}
+        query: dict[Modality, Emotion] = {
+            modality: emotion for modality, emotion in clip.emotions.items() if modality != "audio"
+        }
         return library.top_k(query, options.k, **library.leave_out(clip)._asdict())
 
     return times(ask, 5 * options.runs)
@@ -275,7 +277,8 @@ def untrained_checkpoint(folder: Path, size: str) -> Path:
     from authentic_dubber.training.loop import export
     from authentic_dubber.training.prepare import vocabulary
     from library_builder.readers import build_readers
-    from vocoder.generator import IstftConfig, IstftGenerator, save_generator
+    from vocoder.checkpoint import save_generator
+    from vocoder.generator import IstftConfig, IstftGenerator
 
     config = build_config(size, vocabulary(build_readers("light")))
     torch.manual_seed(0)

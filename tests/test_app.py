@@ -184,7 +184,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 PEEK = (
     "import os, sys\n"
     "from authentic_dubber import cli, launcher\n"
-    "cli.app = lambda **_: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules, os.getpid() == {pid})\n"
+    "cli.app = lambda **_: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)\n"
     "launcher.main()\n"
 )
 
@@ -192,15 +192,14 @@ PEEK = (
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no exec; the variable alone is set there")
 def test_the_launcher_sets_the_wait_policy_before_torch_is_imported(tmp_path: Path) -> None:
     script = tmp_path / "peek.py"
-    script.write_text(PEEK.format(pid="int(os.environ.setdefault('FIRST_PID', str(os.getpid())))"), encoding="utf-8")
-    # exec keeps the process id, and a second start re-reads the environment: the mark below shows that it happened.
+    script.write_text(PEEK, encoding="utf-8")
     root = str(Path(__file__).parents[1])
-    assert python(str(script), PYTHONPATH=root).stdout.split() == ["PASSIVE", "False", "True"]
+    assert python(str(script), PYTHONPATH=root).stdout.split() == ["PASSIVE", "False"]
 
 
 def test_the_launcher_leaves_the_users_own_policy_alone(tmp_path: Path) -> None:
     script = tmp_path / "peek.py"
-    script.write_text(PEEK.format(pid="os.getpid()"), encoding="utf-8")
+    script.write_text(PEEK, encoding="utf-8")
     root = str(Path(__file__).parents[1])
     assert python(str(script), PYTHONPATH=root, OMP_WAIT_POLICY="ACTIVE").stdout.split()[0] == "ACTIVE"
 
@@ -497,12 +496,12 @@ def test_the_mix_is_exactly_as_long_as_asked_and_without_a_bed_only_the_lines() 
         assert not track.wave[: RATE // 4].any() and not track.wave[RATE * 3 // 4 :].any()
     exact = mix([take], RATE, RATE).wave
     assert np.array_equal(exact[RATE // 4 : RATE * 3 // 4], take.wave)
-    assert mix([], RATE, RATE).wave.any() is np.False_ or not mix([], RATE, RATE).wave.any()
+    assert not mix([], RATE, RATE).wave.any()
 
 
 def test_a_kept_bed_is_untouched_and_a_ducked_one_lowered_under_lines_only() -> None:
     bed = tone(4, -30, hertz=97)
-    # A line at 1 Hz-free 2 kHz so faint that it does not disturb the measure, but loud enough to count as speech.
+    # Faint enough to leave the bed's level alone, loud enough to count as speech.
     take = Placed("001", tone(1, -50, hertz=2000), 1.5)
     kept = mix([take], 4 * RATE, RATE, bed=bed).wave
     assert np.allclose(kept[:RATE], bed[:RATE])

@@ -36,8 +36,8 @@ from authentic_dubber.training.corpora import Utterance
 from library_builder.mux import write_wave
 from recipes import bench, intelligibility
 
-RIGHT = "he turned sharply and faced the others across the table"
-WRONG = "seven green bottles were standing on a wooden wall"
+RIGHT = "he turned and faced the others"
+WRONG = "seven green bottles on a wall"
 
 # Words and their errors
 
@@ -218,7 +218,7 @@ def test_level_does_not_matter_to_the_score() -> None:
 
 def test_what_cannot_be_aligned_has_no_score() -> None:
     assert alignment_score(np.zeros(100, dtype=np.float32), "hello") is None
-    assert alignment_score(spoken_16k()[: SAMPLE_RATE // 5], RIGHT) is None, "ten words do not fit into 0.2 s"
+    assert alignment_score(spoken_16k()[: SAMPLE_RATE // 5], RIGHT) is None, "six words do not fit into 0.2 s"
 
 
 def test_the_recogniser_hears_only_words_of_its_sentences_and_the_right_sentence_best() -> None:
@@ -296,7 +296,7 @@ def toy_corpus(root: Path) -> None:
 def test_an_untrained_voice_is_spoken_heard_and_found_wanting(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     toy_corpus(tmp_path)
-    checkpoint = bench.untrained_checkpoint(tmp_path / "checkpoint", "tiny")
+    checkpoint = bench.untrained_checkpoint(tmp_path / "checkpoint", "starter")
     settings = {"checkpoint": checkpoint, "limit": None, "copies": ["vocoder"], "device": "cpu", "seed": 0}
     options = argparse.Namespace(data=tmp_path, out=tmp_path / "out", recordings_only=False, json=True, **settings)
     assert intelligibility.run(options) == 1

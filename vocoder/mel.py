@@ -8,6 +8,7 @@ from typing import Any
 
 import librosa
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -63,11 +64,12 @@ class MelConfig:
 
 
 @lru_cache(maxsize=8)
-def _filters(config: MelConfig) -> Tensor:
+def _filters(config: MelConfig) -> npt.NDArray[np.float32]:
+    """Kept as an array: a tensor cached under inference mode could never take part in training."""
     bank = librosa.filters.mel(
         sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.f_min, fmax=config.f_max
     )
-    return torch.from_numpy(np.ascontiguousarray(bank, dtype=np.float32))
+    return np.ascontiguousarray(bank, dtype=np.float32)
 
 
 def magnitude(wave: Tensor, config: MelConfig) -> Tensor:
@@ -108,5 +110,5 @@ def log_mel(wave: Tensor, config: MelConfig) -> Tensor:
         raise ValueError(f"expected a wave (B, S), got shape {tuple(wave.shape)}")
     if wave.shape[1] <= (config.n_fft - config.hop_samples) // 2:
         raise ValueError(f"expected more than {(config.n_fft - config.hop_samples) // 2} samples, got {wave.shape[1]}")
-    bank = _filters(config).to(wave.device, wave.dtype)
+    bank = torch.from_numpy(_filters(config)).to(wave.device, wave.dtype)
     return torch.log(torch.clamp(bank @ magnitude(wave, config), min=config.floor))

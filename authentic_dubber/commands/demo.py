@@ -20,6 +20,6 @@ def demo(
     from .say import describe, exit_code
 
     with Bar() as bar:
-        result = story.run(out, seed, tell=typer.echo, progress=bar)
+        result = story.run(out, seed, tell=bar.write, progress=bar)
     typer.echo(describe(result.job, result.notice))
     raise typer.Exit(exit_code(result.job))

@@ -25,6 +25,12 @@ class Bar:
         bar.total, bar.n = total, done
         bar.set_description_str(what)
 
+    def write(self, line: str) -> None:
+        """Print a line on stdout without tearing the bar."""
+        from tqdm import tqdm
+
+        tqdm.write(line)
+
     def __enter__(self) -> Bar:
         return self
 

@@ -1,0 +1,111 @@
+"""Lines into their slots: durations that fill them, and sound that is heard from their first moment to their last.
+
+A decoder fades in and out: its first and last frames are fainter than an ear, or a voice activity detector, takes for
+speech. So a line is decoded once, the faint frames at its ends are counted, and it is decoded again that much longer
+and cut to its slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import TimingConfig
+from .symbols import Symbols
+from .synthesizer import Encoded, Inputs, Spoken, Synthesizer
+from .timing import Fit, fit_durations
+from .trim import settle_ends
+
+AUDIBLE = 2.6
+"""Nepers below the loud part of a line at which its ends are heard no more (23 dB)."""
+MOST_FAINT = 12
+"""Frames; a longer faint end is a long weak sound, such as an /s/, and stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenLine:
+    """One line as the model speaks it.
+
+    Attributes:
+        mel: (F, T), with T the slot's frames where the line fits.
+        fit: how durations were fitted; of the line before its faint ends were cut.
+        ends: frame at which each symbol ends, (N,), counted from the first kept frame.
+        emotion: logits, (E,).
+    """
+
+    mel: Tensor
+    fit: Fit
+    ends: Tensor
+    emotion: Tensor
+
+
+def speak_lines(
+    model: Synthesizer, inputs: Inputs, symbols: Sequence[Symbols], slots: Sequence[int | None]
+) -> list[SpokenLine]:
+    """Speak a batch; each line is as it would be alone.
+
+    Args:
+        symbols: of each line.
+        slots: frames to fill; None leaves the model's own rate, ends included.
+
+    Shape:
+        B lines -> B results.
+    """
+    encoded = model.encode(inputs)
+    predicted = model.predicted_frames(encoded, inputs.symbol_lengths).cpu()
+    settled = [settle_ends(row[: len(line.ids)], line) for row, line in zip(predicted, symbols, strict=True)]
+    timing = model.config.timing
+    fits = [fit_durations(row, slot, timing) for row, slot in zip(settled, slots, strict=True)]
+    spoken = _decode(model, encoded, inputs, fits)
+    faint = [
+        faint_ends(spoken.mel[b, :, : int(spoken.lengths[b])]) if slot is not None and fits[b].fits else (0, 0)
+        for b, slot in enumerate(slots)
+    ]
+    if any(lead or tail for lead, tail in faint):
+        # A line at the very edge of the allowed rates may not stretch any further; then it keeps its faint ends.
+        longer = [
+            _longer(row, slot, sum(ends), fit, timing)
+            for row, slot, ends, fit in zip(settled, slots, faint, fits, strict=True)
+        ]
+        faint = [ends if new is not old else (0, 0) for ends, new, old in zip(faint, longer, fits, strict=True)]
+        fits = longer
+        spoken = _decode(model, encoded, inputs, fits)
+    return [_cut(spoken, b, fits[b], slots[b] if any(faint[b]) else None, faint[b][0]) for b in range(len(fits))]
+
+
+def faint_ends(mel: Tensor) -> tuple[int, int]:
+    """How many frames at the beginning and at the end are too faint to be heard as speech.
+
+    Shape:
+        (F, T) in log -> two counts, each at most `MOST_FAINT`.
+    """
+    level = torch.logsumexp(mel.float(), dim=0)
+    heard = (level > torch.quantile(level, 0.95) - AUDIBLE).nonzero()[:, 0]
+    if not len(heard):
+        return 0, 0
+    lead, tail = int(heard[0]), len(level) - 1 - int(heard[-1])
+    return min(lead, MOST_FAINT), min(tail, MOST_FAINT)
+
+
+def _longer(predicted: Tensor, slot: int | None, extra: int, fit: Fit, timing: TimingConfig) -> Fit:
+    if slot is None or not extra:
+        return fit
+    longer = fit_durations(predicted, slot + extra, timing)
+    return longer if longer.fits else fit
+
+
+def _decode(model: Synthesizer, encoded: Encoded, inputs: Inputs, fits: Sequence[Fit]) -> Spoken:
+    durations = torch.zeros(inputs.symbols.shape, dtype=torch.long)
+    for b, fit in enumerate(fits):
+        durations[b, : len(fit.durations)] = fit.durations
+    return model.decode(encoded, durations.to(inputs.symbols.device), inputs.graph)
+
+
+def _cut(spoken: Spoken, b: int, fit: Fit, frames: int | None, lead: int) -> SpokenLine:
+    mel, ends = spoken.mel[b, :, : int(spoken.lengths[b])], fit.durations.cumsum(0)
+    if frames is not None:
+        mel, ends = mel[:, lead : lead + frames], (ends - lead).clamp(0, frames)
+    return SpokenLine(mel, fit, ends, spoken.emotion[b])
