@@ -36,6 +36,13 @@ _FULL_MOTION = 0.012
 _LEAST_MOTION = 0.008
 """The same, from which a mouth is said to move at all: twice the tremble of a mouth at rest."""
 
+_PLAIN_MOTION = 0.03
+"""The same, from which it is no tremble and no sway, however even."""
+
+_COMES_AND_GOES = 1.6
+"""Least ratio of strong motion (90th percentile) to usual motion of a mouth that speaks. A swaying head moves its mouth
+evenly, at 1.3; speech comes and goes, at 1.8 and more, measured on GRID sentences and on puppets at rest."""
+
 _SMOOTH: Seconds = 0.04
 _RISE, _HOLD = 0.6, 0.35
 """Of the way from rest to full activity: a stretch must reach the first, and lasts while above the second."""
@@ -163,12 +170,13 @@ def _motion(lit: Series, fps: float) -> Series:
 
 
 def mouth_moves(crops: Crops, fps: float = _USUAL_FPS) -> bool:
-    """Whether the mouth in the crops moves more than grain and a tracker's tremble do.
+    """Whether the mouth in the crops moves more than grain, a tracker's tremble and a swaying head do.
 
     Shape:
         (V, 32, 32) grey.
     """
-    return bool(np.percentile(_motion(_lit(crops), fps), 90) > _LEAST_MOTION)
+    usual, strong = np.percentile(_motion(_lit(crops), fps), [50, 90])
+    return bool(strong > _PLAIN_MOTION or strong > max(_LEAST_MOTION, _COMES_AND_GOES * usual))
 
 
 def crop_features(crops: Crops, fps: float = _USUAL_FPS) -> Features:

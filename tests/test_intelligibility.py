@@ -332,9 +332,9 @@ def test_warm_up_runs_are_not_timed() -> None:
 
     def work(run: int) -> None:
         called.append(run)
-        time.sleep(0.05 if len(called) == 1 else 0)
+        time.sleep(0.3 if len(called) == 1 else 0)
 
-    assert max(bench.times(work, 3)) < 0.05
+    assert max(bench.times(work, 3)) < 0.3
     assert called == [0, 0, 1, 2]
 
 
