@@ -50,7 +50,6 @@ class Espeak:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
-        self._complaints: IO[bytes] | None = None
         self._stop: weakref.finalize[..., Espeak] | None = None
         self._lock = threading.Lock()
 
@@ -157,32 +156,27 @@ class Espeak:
         return reply
 
     def _start(self) -> subprocess.Popen[str]:
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the worker)
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the worker)
         process = subprocess.Popen(
             [sys.executable, "-m", "authentic_dubber.espeak_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=complaints,
             encoding="utf-8",
             cwd=Path(__file__).parents[1],  # first on the child's search path, wherever this process was started
         )
-        self._process, self._stop = process, weakref.finalize(self, _stop, process)
+        # Runs when this client is let go or the interpreter ends, whichever comes first; `__del__` may come too late.
+        self._process, self._stop = process, weakref.finalize(self, _stop, process, complaints)
         return process
 
     def _end(self) -> str:
         """Stop the worker if there is one; returns how it ended, in one line."""
-        if self._process is None or self._stop is None or self._complaints is None:
-            return ""
-        self._stop()
-        self._complaints.seek(0)
-        said = self._complaints.read().decode(errors="replace").strip().splitlines()
-        self._complaints.close()
-        status = self._process.returncode
-        self._process = self._stop = self._complaints = None
-        return f"exit status {status}" + (f", {said[-1]}" if said else "")
+        how = self._stop() if self._stop is not None else None
+        self._process = self._stop = None
+        return how or ""
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[str], complaints: IO[bytes]) -> str:
     assert process.stdin is not None and process.stdout is not None
     process.kill()  # it holds nothing that needs saving
     process.wait()
@@ -191,6 +185,10 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.stdin.close()
     except BrokenPipeError:
         logger.debug("the espeak worker left a request unread")
+    with complaints:
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace").strip().splitlines()
+    return f"exit status {process.returncode}" + (f", {said[-1]}" if said else "")
 
 
 def _batches(texts: Sequence[str], size: int) -> Iterator[list[str]]:

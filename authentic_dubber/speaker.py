@@ -49,9 +49,10 @@ class GE2E:
 
     RATE = 16000
     """Hertz that the encoder was trained at."""
-    LEVEL_DBFS = -24.0
-    """Level at which every voice is heard. The published recipe only raises recordings below -30 and leaves louder ones
-    as they are, so that a voice moves with its level; -24 is where most corpora lie, and what they give either way."""
+    SOUGHT_DBFS, HEARD_DBFS = -30.0, -24.0
+    """Levels at which speech is sought and a voice is heard. The published recipe raises recordings below -30 and leaves
+    louder ones as they are, so that a voice moves with its level. At -24, where most corpora lie, it is heard as there;
+    louder than -30 the voice activity detector takes plain noise for speech."""
 
     def __init__(self) -> None:
         try:
@@ -84,15 +85,16 @@ class GE2E:
         """
         rms = _level(wave, sample_rate)
         # The level is set before the rate is changed, so that even the resampler's rounding cannot depend on it.
-        levelled = (np.asarray(wave, dtype=np.float64) * (10 ** (self.LEVEL_DBFS / 20) / rms)).astype(np.float32)
+        levelled = (np.asarray(wave, dtype=np.float64) * (10 ** (self.SOUGHT_DBFS / 20) / rms)).astype(np.float32)
         # Clicks may pass full scale now, and the voice activity detector reads 16 bits.
-        heard = np.clip(soxr.resample(levelled, sample_rate, self.RATE), -1, 1)
-        speech = self._without_silence(heard)
+        whole = np.clip(soxr.resample(levelled, sample_rate, self.RATE), -1, 1)
+        speech = self._without_silence(whole)
         if not len(speech):
             raise BadPrompt(f"expected a prompt with speech in it, got {len(wave) / sample_rate:.2f} s without any")
         if len(speech) < SHORTEST_PROMPT * self.RATE / 2:  # the detector takes most of a hoarse or tiny voice for noise
-            speech = heard
-        vector = np.asarray(self._encoder.embed_utterance(speech), dtype=np.float32)
+            speech = whole
+        heard = speech * np.float32(10 ** ((self.HEARD_DBFS - self.SOUGHT_DBFS) / 20))
+        vector = np.asarray(self._encoder.embed_utterance(heard), dtype=np.float32)
         return vector / np.linalg.norm(vector)
 
 

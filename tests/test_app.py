@@ -1,14 +1,11 @@
-"""The job around the engine: launcher, commands, sessions, the mix and the report."""
+"""A dubbing session from script to report: what is refused, what is made, and how it goes on after a stop."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from authentic_dubber import mix as mixing
-from authentic_dubber.cli import app
-from authentic_dubber.commands.say import exit_code, parse_voices
-from authentic_dubber.doctor import examine, healthy
-from authentic_dubber.exits import INTERRUPTED, PARTIAL, REFUSED
-from authentic_dubber.figures import line_figure, mel_png
-from authentic_dubber.librarian import find_videos
-from authentic_dubber.mix import Placed, Span, active_level, active_span, duck_gain, levelled, mix
+from authentic_dubber.commands.say import exit_code
+from authentic_dubber.exits import PARTIAL
 from authentic_dubber.plan import DubJob
 from authentic_dubber.session import run
 from authentic_dubber.speaker import BadPrompt
-from authentic_dubber.takes import Details, TakeRecord, TakesError, read_book, wave_name
+from authentic_dubber.takes import TakesError, read_book, wave_name
 from authentic_dubber.text import UnspeakableText
 from authentic_dubber.types import Line, Slot, Take, Timing, Voice
 from library_builder.media import probe, read_wave
@@ -163,152 +154,6 @@ def job(studio: Path, out: Path, **changes: Any) -> DubJob:
     voices = {"Ada": studio / "ada.wav", "Bo": studio / "bo.wav"}
     usual = DubJob(studio / "silent.mp4", studio / "script.csv", voices, studio / "library", out, rate=RATE, k=2)
     return replace(usual, **changes)
-
-
-# --- launcher and commands ---
-
-
-def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "DUB_RELAUNCHED")}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=inherited | environment,
-        cwd=Path(__file__).parents[1],
-    )
-
-
-PEEK = (
-    "import os, sys\n"
-    "from authentic_dubber import cli, launcher\n"
-    "cli.app = lambda **_: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)\n"
-    "launcher.main()\n"
-)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no exec; the variable alone is set there")
-def test_the_launcher_sets_the_wait_policy_before_torch_is_imported(tmp_path: Path) -> None:
-    script = tmp_path / "peek.py"
-    script.write_text(PEEK, encoding="utf-8")
-    root = str(Path(__file__).parents[1])
-    assert python(str(script), PYTHONPATH=root).stdout.split() == ["PASSIVE", "False"]
-
-
-def test_the_launcher_leaves_the_users_own_policy_alone(tmp_path: Path) -> None:
-    script = tmp_path / "peek.py"
-    script.write_text(PEEK, encoding="utf-8")
-    root = str(Path(__file__).parents[1])
-    assert python(str(script), PYTHONPATH=root, OMP_WAIT_POLICY="ACTIVE").stdout.split()[0] == "ACTIVE"
-
-
-def test_the_policy_is_in_the_environment_that_the_process_starts_with() -> None:
-    """Only what is there at the start reaches a library loaded before us; Linux shows it in /proc."""
-    if not Path("/proc/self/environ").exists():
-        pytest.skip("no /proc on this system")
-    code = (
-        "from authentic_dubber.launcher import settle_threads; settle_threads(); "
-        "print(b'OMP_WAIT_POLICY=PASSIVE' in open('/proc/self/environ','rb').read())"
-    )
-    assert python("-c", code).stdout.split() == ["True"]
-
-
-def test_no_help_page_imports_anything_heavy() -> None:
-    code = """
-import sys
-from typer.main import get_command
-from typer.testing import CliRunner
-from authentic_dubber.cli import app
-
-def pages(command, path):
-    yield path
-    for name, below in getattr(command, "commands", {}).items():
-        yield from pages(below, [*path, name])
-
-for path in pages(get_command(app), []):
-    result = CliRunner().invoke(app, [*path, "--help"])
-    assert result.exit_code == 0 and "Usage" in result.output, (path, result.output)
-    print(" ".join(path) or "dub")
-heavy = {"torch", "cv2", "av", "librosa", "faiss", "lmdb", "matplotlib", "scipy", "transformers"} & set(sys.modules)
-assert not heavy, heavy
-"""
-    result = python("-c", code)
-    assert result.returncode == 0, result.stderr
-    assert {"dub", "say", "demo", "doctor", "library", "library build", "library search"} <= set(
-        result.stdout.splitlines()
-    )
-
-
-def test_the_top_help_documents_the_exit_codes() -> None:
-    output = CliRunner().invoke(app, ["--help"]).output
-    assert all(re.search(rf"\b{code}\b", output) for code in (0, 1, 2, 3, 130))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["library", "info", "nowhere"],
-        ["library", "build", "lib", "--footage", "nowhere"],
-        ["library", "search", "nowhere", "--clip", "a", "--text", "b"],
-        ["say", "v.mp4", "--script", "s.srt", "--voice", "Ada", "--out", "o"],
-        ["say", "v.mp4", "--script", "s.srt", "--voice", "Ada=nowhere.wav", "--out", "o"],
-    ],
-)
-def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == REFUSED
-    assert result.stderr.startswith("dub: ") and result.stderr.count("\n") == 1, result.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_bug_is_not_dressed_up_as_a_mistake(monkeypatch: Any) -> None:
-    def broken() -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr("authentic_dubber.doctor.examine", broken)
-    result = CliRunner().invoke(app, ["doctor"])
-    assert result.exit_code == 1 and isinstance(result.exception, RuntimeError)
-
-
-def test_an_interrupt_ends_in_130(monkeypatch: Any) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("authentic_dubber.doctor.examine", interrupted)
-    assert CliRunner().invoke(app, ["doctor"]).exit_code == INTERRUPTED
-
-
-def test_the_doctor_names_what_is_missing_and_its_cure(monkeypatch: Any) -> None:
-    from importlib.util import find_spec as real
-
-    def blind(name: str) -> Any:
-        return None if name == "faiss" else real(name)
-
-    monkeypatch.setattr("authentic_dubber.doctor.find_spec", blind)
-    findings = {finding.name: finding for finding in examine()}
-    assert findings["faiss-cpu"].state == "missing" and "pip install" in findings["faiss-cpu"].cure
-    assert "faiss-cpu" in findings["faiss-cpu"].cure and not healthy(list(findings.values()))
-    assert findings["torch"].state == "ok"
-
-
-def test_voices_are_parsed_and_refused(tmp_path: Path) -> None:
-    prompt = tmp_path / "a=b.wav"
-    prompt.touch()
-    assert parse_voices([f"Ada Lovelace={prompt}"]) == {"Ada Lovelace": prompt}
-    with pytest.raises(ValueError, match="two for ADA"):
-        parse_voices([f"Ada={prompt}", f"ADA={prompt}"])
-
-
-def test_folders_are_walked_for_videos_and_files_taken_as_they_are(tmp_path: Path) -> None:
-    for name in ("b.mp4", "a.MKV", "notes.txt", "odd.bin"):
-        (tmp_path / name).touch()
-    assert [path.name for path in find_videos([tmp_path])] == ["a.MKV", "b.mp4"]
-    assert [path.name for path in find_videos([tmp_path / "odd.bin", tmp_path])] == ["odd.bin", "a.MKV", "b.mp4"]
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        find_videos([tmp_path / "nowhere"])
 
 
 # --- sessions ---
@@ -485,81 +330,6 @@ def test_names_of_waves_stay_in_their_folder() -> None:
         assert Path(name).name == name and name.startswith("007_") and "\\" not in name and ".." not in name
 
 
-# --- mix ---
-
-
-def test_the_mix_is_exactly_as_long_as_asked_and_without_a_bed_only_the_lines() -> None:
-    take = Placed("001", tone(0.5), 0.25)
-    for length in (RATE, RATE + 1, 12345):
-        track = mix([take], length, RATE)
-        assert len(track.wave) == length
-        assert not track.wave[: RATE // 4].any() and not track.wave[RATE * 3 // 4 :].any()
-    exact = mix([take], RATE, RATE).wave
-    assert np.array_equal(exact[RATE // 4 : RATE * 3 // 4], take.wave)
-    assert not mix([], RATE, RATE).wave.any()
-
-
-def test_a_kept_bed_is_untouched_and_a_ducked_one_lowered_under_lines_only() -> None:
-    bed = tone(4, -30, hertz=97)
-    # Faint enough to leave the bed's level alone, loud enough to count as speech.
-    take = Placed("001", tone(1, -50, hertz=2000), 1.5)
-    kept = mix([take], 4 * RATE, RATE, bed=bed).wave
-    assert np.allclose(kept[:RATE], bed[:RATE])
-    ducked = mix([take], 4 * RATE, RATE, bed=bed, duck=True).wave
-    inside = slice(round(1.6 * RATE), round(2.4 * RATE))
-    line = np.zeros_like(bed)
-    line[round(1.5 * RATE) : round(2.5 * RATE)] = take.wave
-    assert rms_db((ducked - line)[inside]) - rms_db(bed[inside]) == pytest.approx(-12, abs=0.01)
-    far = np.r_[0 : round(1.4 * RATE), round(2.6 * RATE) : 4 * RATE]
-    assert np.array_equal(ducked[far], bed[far])
-
-
-def test_the_ducks_ramp_is_80_ms_and_straight_in_decibels() -> None:
-    gain = 20 * np.log10(duck_gain([Span(1.0, 2.0)], 3 * RATE, RATE).astype(np.float64))
-    for offset, expected in ((0.08, 0), (0.04, -6), (0.0, -12)):
-        assert gain[round((1 - offset) * RATE)] == pytest.approx(expected, abs=0.02)
-        assert gain[round((2 + offset) * RATE)] == pytest.approx(expected, abs=0.02)
-    assert np.abs(np.diff(gain)).max() < 12 / (0.08 * RATE) * 1.01
-
-
-def test_overlapping_ducks_do_not_add_up() -> None:
-    gain = duck_gain([Span(0.5, 1.2), Span(1.1, 1.6)], 2 * RATE, RATE)
-    assert 20 * np.log10(gain.min()) == pytest.approx(-12, abs=0.01)
-
-
-def test_a_mix_is_scaled_down_rather_than_clipped_and_says_so() -> None:
-    loud = Placed("001", tone(1, -3), 0.0)
-    track = mix([loud], RATE, RATE, bed=tone(1, -3))
-    ceiling = 10 ** (mixing.CEILING / 20)
-    assert np.abs(track.wave).max() == pytest.approx(ceiling, abs=1e-4)
-    assert track.lowered > 0 and any("lowered" in note for note in track.notes)
-    shape = tone(1, -3) * 2
-    assert np.allclose(track.wave / np.abs(track.wave).max(), shape / np.abs(shape).max(), atol=1e-5)
-    assert mix([Placed("001", tone(1), 0.0)], RATE, RATE).notes == ()
-
-
-def test_a_line_past_the_pictures_end_is_cut_with_a_note() -> None:
-    track = mix([Placed("007", tone(1), 0.5)], RATE, RATE)
-    assert len(track.wave) == RATE and any("007" in note and "0.50 s" in note for note in track.notes)
-
-
-def test_levels_leave_pauses_out_and_do_not_depend_on_the_recording() -> None:
-    pause = np.zeros(RATE, dtype=np.float32)
-    for level in (-50, -30, -12):
-        wave = np.concatenate([tone(1, level), pause, tone(1, level)])
-        assert active_level(wave, RATE) == pytest.approx(level, abs=0.05)
-        assert active_level(levelled(wave, RATE).wave, RATE) == pytest.approx(mixing.LINE_LEVEL, abs=0.05)
-    assert active_level(pause, RATE) is None and active_span(pause, RATE) is None
-    assert active_span(np.concatenate([pause, tone(1), pause]), RATE) == pytest.approx((1, 2), abs=0.02)
-
-
-def test_a_peaky_line_stays_below_the_ceiling_and_says_so() -> None:
-    wave = tone(1, -40)
-    wave[100] = 0.9
-    result = levelled(wave, RATE)
-    assert np.abs(result.wave).max() <= 10 ** (mixing.CEILING / 20) + 1e-6 and result.notes
-
-
 # --- report ---
 
 
@@ -591,24 +361,3 @@ def test_footage_that_moved_away_is_said_and_not_fatal(studio: Path, tmp_path: P
     run(job(studio, tmp_path / "out"), ToneDubber())
     page = write_report(tmp_path / "out", footage=tmp_path / "moved").read_text(encoding="utf-8")
     assert page.count("footage not at hand") == 8
-
-
-def test_a_figure_puts_symbols_where_they_end() -> None:
-    mel = np.zeros((80, 100), dtype=np.float32)
-    details = Details(mel, 0.01, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
-    record = TakeRecord("001", "Ada", "hi", (2.0, 3.0), "ok", slot=(2.0, 3.0), symbols=("h", "<"), ends=(0.25, 1.0))
-    figure = line_figure(record, details)
-    edges = [float(x) for x in re.findall(r'class="edge" x1="([\d.]+)"', figure)]
-    left, width = (float(x) for x in re.search(r'<image x="([\d.]+)"[^>]* width="([\d.]+)"', figure).groups())  # type: ignore[union-attr]
-    assert [(edge - left) / width for edge in edges] == pytest.approx([0.25, 1.0], abs=0.001)
-    assert "&lt;</text>" in figure
-
-
-def test_a_mels_low_bands_are_drawn_below() -> None:
-    import cv2
-
-    mel = np.full((80, 10), -11.0, dtype=np.float32)
-    mel[3, 4] = 0.0
-    picture = cv2.imdecode(np.frombuffer(mel_png(mel), np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert picture is not None and picture.shape == (80, 10)
-    assert np.unravel_index(int(picture.argmax()), picture.shape) == (76, 4)

@@ -139,7 +139,8 @@ def test_the_reader_of_imports_sees_every_way_to_write_one(tmp_path: Path, monke
     file.parent.mkdir(parents=True)
     file.write_text(
         "import a.b as c, d\nfrom e.f import g\nfrom . import h\nfrom .i import j\nfrom ..k import l\n"
-        "if True:\n    import m\nif TYPE_CHECKING:\n    import s\ndef n():\n    import o\n    import_module('p')\nclass Q:\n    import r\n"
+        "if True:\n    import m\nif TYPE_CHECKING:\n    import s\n"
+        "def n():\n    import o\n    import_module('p')\nclass Q:\n    import r\n"
     )
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     seen = {i.name: i.inside for i in imports(file)}

@@ -1,59 +1,25 @@
-"""The text front end: normalising, the phone inventory, the lexicon, and the border to espeak-ng."""
+"""The text front end: from text to symbols, the lexicon, and the border to espeak-ng."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from authentic_dubber.espeak import Espeak, EspeakError
-from authentic_dubber.symbols import NAMES, PAUSES, SILENCE, SYMBOL_COUNT, UnknownPhone, join, number, split_ipa
+from authentic_dubber.symbols import NAMES, PAUSES, SILENCE, UnknownPhone
 from authentic_dubber.text import Lexicon, LexiconError, TextFrontend, UnspeakableText, normalise
 
 ROOT = Path(__file__).parents[1]
-
-READINGS = [
-    ("en", "Dr. Smith and Mrs. Jones, etc.", "Doctor Smith and Missus Jones, et cetera."),
-    ("en", "cats, dogs, etc. and so on", "cats, dogs, et cetera and so on"),
-    ("en", "St. Louis, 5 Main St.", "Saint Louis, five Main Street."),
-    ("en", "No. 5! No. Never.", "number five! No. Never."),
-    ("en", "It cost $5.50, not £1.", "It cost five dollars and fifty cents, not one pound."),
-    ("en", "$0.01 or $3 million", "one cent or three million dollars"),
-    ("en", "in 1984, the 1990s and the '80s", "in nineteen eighty-four, the nineteen nineties and the eighties"),
-    ("en", "the 21st, the 3rd", "the twenty-first, the third"),
-    ("en", "at 10:30 a.m. or 5:00", "at ten thirty AM or five o'clock"),
-    ("en", "R&B, 50% at -5°C", "R and B, fifty percent at minus five degrees Celsius"),
-    ("en", "3.14 and 10-20", "three point one four and ten to twenty"),
-    ("en", "agent 007", "agent zero zero seven"),
-    ("en", "½ or 1/3", "one half or one third"),
-    ("en", "the U.S. Army", "the US Army"),
-    ("en", "“Don’t” -- he said... really?!", "Don't— he said… really?"),
-    ("en", "STOP RIGHT THERE!", "stop right there!"),
-    ("en", "ｆｕｌｌ １２ (ﬁne)", "full twelve, fine"),
-    ("pl", "Mam 5 kotów, np. rude itd.", "Mam pięć kotów, na przykład rude i tak dalej."),
-    ("pl", "5 maja 1990 r. było", "piątego maja tysiąc dziewięćset dziewięćdziesiątego roku było"),
-    ("pl", "w 2024 r.", "w dwa tysiące dwudziestym czwartym roku."),
-    ("pl", "10:30, o 14:05", "dziesiąta trzydzieści, o czternastej zero pięć"),
-    (
-        "pl",
-        "1 zł, 2 zł, 5,50 zł, 112 zł",
-        "jeden złoty, dwa złote, pięć złotych pięćdziesiąt groszy, sto dwanaście złotych",
-    ),
-    ("pl", "5 mln zł", "pięć milionów złotych"),
-    ("pl", "3,14 i 50%", "trzy przecinek czternaście i pięćdziesiąt procent"),
-    ("pl", "„Tak” – rzekł dr Nowak, m.in. tak…", "Tak— rzekł doktor Nowak, między innymi tak…"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -65,137 +31,6 @@ def espeak() -> Iterator[Espeak]:
 @pytest.fixture(scope="module")
 def frontend(espeak: Espeak) -> TextFrontend:
     return TextFrontend(espeak)
-
-
-# Normalising.
-
-
-@pytest.mark.parametrize(("language", "written", "read"), READINGS)
-def test_readings(language: str, written: str, read: str) -> None:
-    assert normalise(written, language) == read
-
-
-def scribbles(count: int) -> list[str]:
-    """Words, numbers, signs and marks in random order, glued or apart."""
-    rng = random.Random(3)
-    parts = [written for _, written, _ in READINGS for written in written.split()]
-    parts += [
-        "-",
-        "'",
-        "/",
-        "...",
-        "—",
-        "№5",
-        "²",
-        "😀",
-        "e.g.",
-        "i.e.",
-        "U.S.S.R.",
-        "a.m",
-        "x.y",
-        "ł",
-        "٣",
-        "\ud800",
-        "12:3",
-    ]
-    return [
-        "".join(rng.choice(parts) + rng.choice([" ", " ", ""]) for _ in range(rng.randint(1, 9))) for _ in range(count)
-    ]
-
-
-@pytest.mark.parametrize("language", ["en", "pl"])
-def test_normalising_twice_changes_nothing_and_leaves_only_words_and_single_pauses(language: str) -> None:
-    for text in [written for _, written, _ in READINGS] + scribbles(400):
-        once = normalise(text, language)
-        assert normalise(once, language) == once, text
-        assert all(c.isalpha() or c in " '-" or c in PAUSES for c in once.replace("\u0303", "")), (text, once)
-        marks = once.replace(" ", "")
-        assert not any(a in PAUSES and b in PAUSES for a, b in pairwise(marks)), (text, once)
-        assert once == " ".join(once.split())
-
-
-ENGLISH = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-)
-ENGLISH_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-ENGLISH_VALUES = {w: i for i, w in enumerate([*ENGLISH.split(), "eighteen", "nineteen"])} | {
-    w: 10 * i for i, w in enumerate(ENGLISH_TENS.split(), 2)
-}
-POLISH = (
-    "zero jeden dwa trzy cztery pięć sześć siedem osiem dziewięć dziesięć jedenaście dwanaście trzynaście czternaście"
-)
-POLISH_TENS = (
-    "dwadzieścia trzydzieści czterdzieści pięćdziesiąt sześćdziesiąt siedemdziesiąt osiemdziesiąt dziewięćdziesiąt"
-)
-POLISH_HUNDREDS = "sto dwieście trzysta czterysta pięćset sześćset siedemset osiemset dziewięćset"
-POLISH_VALUES = (
-    {w: i for i, w in enumerate([*POLISH.split(), "piętnaście", "szesnaście", "siedemnaście", "osiemnaście"])}
-    | {"dziewiętnaście": 19}
-    | {w: 10 * i for i, w in enumerate(POLISH_TENS.split(), 2)}
-    | {w: 100 * i for i, w in enumerate(POLISH_HUNDREDS.split(), 1)}
-)
-
-
-def heard(words: str) -> int:
-    """The number that words name, summed up as a listener would."""
-    total = group = 0
-    for word in words.replace("-", " ").split():
-        if word == "hundred":
-            group *= 100
-        elif word in ("thousand", "tysiąc", "tysiące", "tysięcy"):
-            total, group = total + 1000 * max(group, 1), 0
-        else:
-            group += (ENGLISH_VALUES | POLISH_VALUES)[word]
-    return total + group
-
-
-@pytest.mark.parametrize("language", ["en", "pl"])
-def test_a_number_is_heard_as_what_was_written(language: str) -> None:
-    rng = random.Random(5)
-    # From 1100 to 2099 English reads years, so those are left out.
-    for value in [*range(130), *(rng.randrange(2100, 1_000_000) for _ in range(200))]:
-        assert heard(normalise(str(value), language)) == value
-    grouped = "123,456" if language == "en" else "123 456"
-    assert heard(normalise(grouped, language)) == 123456
-
-
-def test_unknown_languages_are_refused_with_the_known_ones_named(frontend: TextFrontend) -> None:
-    for act in (lambda: normalise("hallo", "de"), lambda: frontend.symbols("hallo", "de")):
-        with pytest.raises(ValueError, match=r"en, pl.*'de'"):
-            act()
-
-
-# The inventory.
-
-
-def test_the_inventory_is_frozen_under_its_name() -> None:
-    digest = hashlib.sha256("\n".join(NAMES).encode()).hexdigest()
-    assert digest[:16] == "f6fd26848722ea4a", "checkpoints depend on the order: a changed inventory needs a new name"
-    assert len(set(NAMES)) == SYMBOL_COUNT == len(NAMES)
-
-
-def test_units_joined_are_the_word_that_was_split() -> None:
-    rng = random.Random(7)
-    units = [name for name in NAMES[2 + len(PAUSES) :] if len(name) > 1]
-    for _ in range(300):
-        word = "".join(rng.choice(units) for _ in range(rng.randint(1, 6)))
-        again = split_ipa(word)
-        assert "".join(again) == word
-        assert min(number(again)) >= 1
-
-
-def test_an_unknown_phone_is_named() -> None:
-    with pytest.raises(UnknownPhone, match="ǃ"):
-        split_ipa("aǃa")
-    for name in ("<pad>", "q"):
-        with pytest.raises(UnknownPhone, match=name):
-            number(["a", name])
-
-
-def test_pauses_that_meet_are_one_and_none_comes_first() -> None:
-    symbols = join([".", [["a"]], ",", "!", [["b", "a"]], "?"])
-    assert symbols.names == (SILENCE, "a", ",", "b", "a", "?", SILENCE)
-    assert symbols.words == ((1, 2), (3, 5))
 
 
 # The front end.
@@ -238,7 +73,35 @@ def test_many_at_once_are_the_same_as_one_by_one(frontend: TextFrontend, languag
     assert frontend.symbols_many([], language) == []
 
 
-@pytest.mark.parametrize("text", ["", "  ", "?!…", "🙂", "--"])
+def test_unknown_languages_are_refused_with_the_known_ones_named(frontend: TextFrontend) -> None:
+    with pytest.raises(ValueError, match=r"en, pl.*'de'"):
+        frontend.symbols("hallo", "de")
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_foreign_words_are_spoken_with_the_phones_that_are_here(frontend: TextFrontend, language: str) -> None:
+    for text in ("Zażółć gęślą jaźń, Thatcher!", "Jürgen, château, Bjørk", "Москва", "안녕", "Ελλάδα", "नमस्ते"):
+        assert len(frontend.symbols(text, language).words) >= 1
+
+
+def test_a_phone_that_the_inventory_lacks_fails_its_text_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Espeak() as espeak:
+        monkeypatch.setattr(espeak, "phonemize", lambda texts, voice: ["kǂa" for _ in texts])
+        with pytest.raises(UnknownPhone, match="ǂ"):
+            TextFrontend(espeak).symbols("clicks")
+
+
+def test_a_very_long_text_is_read_to_its_end(frontend: TextFrontend) -> None:
+    whole, sentence = frontend.symbols("Good morning, my friend. " * 2000), frontend.symbols("Good morning, my friend.")
+    assert len(whole.ids) == 2 + 2000 * (len(sentence.ids) - 2)
+    assert len(frontend.symbols("7" * 3000).words) == 3000
+
+
+def test_odd_characters_part_words_and_are_not_spoken(frontend: TextFrontend) -> None:
+    assert frontend.symbols("good\0morning \ud800 🙂") == frontend.symbols("good morning")
+
+
+@pytest.mark.parametrize("text", ["", "  ", "?!…", "🙂", "--", "\0", "🙂🙃 👍", "\ud800"])
 def test_a_text_without_words_is_unspeakable(frontend: TextFrontend, text: str) -> None:
     with pytest.raises(UnspeakableText, match="words to speak"):
         frontend.symbols_many(["hello", text])
@@ -301,6 +164,31 @@ def test_a_killed_worker_is_replaced_and_answers_the_same(caplog: pytest.LogCapt
         assert "died" in caplog.text
 
 
+def test_a_worker_killed_in_the_middle_of_a_request_is_replaced_and_nothing_is_lost() -> None:
+    texts = [f"a longer sentence about the number {i}, and its neighbours" for i in range(600)]
+    with Espeak() as espeak:
+        calm = espeak.phonemize(texts)
+        killed = espeak.pid
+        assert killed is not None
+        with ThreadPoolExecutor(1) as pool:
+            os.kill(killed, signal.SIGSTOP)  # it has taken no answer back yet when it dies
+            answer = pool.submit(espeak.phonemize, texts)
+            assert not wait([answer], timeout=0.2).done
+            os.kill(killed, signal.SIGKILL)
+            assert answer.result(timeout=60) == calm
+        assert espeak.pid not in (None, killed)
+
+
+def test_an_interpreter_that_ends_takes_its_worker_along_in_silence() -> None:
+    code = "from authentic_dubber.espeak import Espeak; e = Espeak(); e.phonemize(['hello']); print(e.pid)"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
+    )
+    assert done.stderr == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
+
+
 def test_a_worker_that_cannot_live_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\necho no such luck >&2\nexit 3\n")
@@ -346,7 +234,7 @@ def test_every_clause_is_phonemized(espeak: Espeak) -> None:
 def test_unknown_voices_are_refused_and_the_worker_lives_on(espeak: Espeak) -> None:
     espeak.phonemize(["hello"])
     pid = espeak.pid
-    for voice in ("xx-none", "en-us+nobody"):
+    for voice in ("xx-none", "en-us+nobody", "", "en\0us"):
         with pytest.raises(EspeakError, match="voice"):
             espeak.phonemize(["hello"], voice)
     assert espeak.pid == pid
