@@ -17,10 +17,12 @@ from library_builder.media import MediaError, read_wave
 from library_builder.mux import mux, write_wave
 from library_builder.types import Hertz, Seconds
 
+from .espeak import EspeakError
 from .mix import Placed, Wave, active_span, decibels, levelled, mix
 from .plan import DubJob, Plan, ScriptLine, make_plan, voice_of
 from .report import write_report
 from .slot import LineError
+from .symbols import UnknownPhone
 from .takes import (
     Book,
     Details,
@@ -184,7 +186,7 @@ class _Desk:
         except (LineError, UnspeakableText) as error:
             self._without(line, "skipped", str(error))
             return None
-        except MediaError as error:
+        except (MediaError, UnknownPhone, EspeakError) as error:
             self._without(line, "failed", str(error))
             return None
         earlier = self.earlier.get(line.id)

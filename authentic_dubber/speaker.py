@@ -50,9 +50,9 @@ class GE2E:
     RATE = 16000
     """Hertz that the encoder was trained at."""
     SOUGHT_DBFS, HEARD_DBFS = -30.0, -24.0
-    """Levels at which speech is sought and a voice is heard. The published recipe raises recordings below -30 and leaves
-    louder ones as they are, so that a voice moves with its level. At -24, where most corpora lie, it is heard as there;
-    louder than -30 the voice activity detector takes plain noise for speech."""
+    """Levels at which speech is sought and a voice is heard. The published recipe raises recordings below -30 and
+    leaves louder ones as they are, so that a voice moves with its level. At -24, where most corpora lie, it is heard as
+    there; and louder than -30 the voice activity detector takes plain noise for speech."""
 
     def __init__(self) -> None:
         try:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TEXT = "He turned sharply, and faced the others across the table."
 """About what 2.5 s hold at an ordinary pace."""
 LINE_SECONDS = 2.5
+SHOTS_TRIED = 8
 UNTRAINED = ("tiny", "starter", "paper")
 
 
@@ -204,7 +205,8 @@ def time_queries(library: Library, clips: Sequence[Clip], options: argparse.Name
 
 
 def prepare_line(dubber: Dubber, library: Library, folder: Path, options: argparse.Namespace) -> Prepared:
-    """A line over the shot of the built library that is nearest 2.5 s, its sound as the voice, references found.
+    """A line of 2.5 s over a shot of the built library with its sound as the voice: of the shots nearest that length,
+    the first whose mouth is seen to move, so that lips are read too; else the nearest.
 
     Raises:
         ValueError: no shot has sound.
@@ -217,18 +219,18 @@ def prepare_line(dubber: Dubber, library: Library, folder: Path, options: argpar
     sounding = [clip for clip in library.clips() if "audio" in clip.emotions]
     if not sounding:
         raise ValueError(f"{options.footage}: expected footage with sound, for a voice, found none")
-    shot = min(sounding, key=lambda clip: abs(clip.duration - LINE_SECONDS))
-    picture = Path(library.info()["source"]["footage"], shot.media)
-    rate = dubber.mel_config.sample_rate
-    write_wave(folder / "prompt.wav", read_wave(picture, sample_rate=rate, start=shot.start, end=shot.end), rate)
-    line = Line("bench", shot.speaker or "someone", TEXT, shot.start, shot.end, picture)
-    return dubber.prepare(
-        line,
-        dubber.voice(line.character, folder / "prompt.wav"),
-        library=Library.open(options.random, verify=False),
-        k=options.k,
-        slot=Slot(shot.start, shot.start + LINE_SECONDS, "oracle"),
-    )
+    root, random = Path(library.info()["source"]["footage"]), Library.open(options.random, verify=False)
+    rate, found = dubber.mel_config.sample_rate, []
+    for shot in sorted(sounding, key=lambda clip: abs(clip.duration - LINE_SECONDS))[:SHOTS_TRIED]:
+        picture = root / shot.media
+        write_wave(folder / "prompt.wav", read_wave(picture, sample_rate=rate, start=shot.start, end=shot.end), rate)
+        line = Line("bench", shot.speaker or "someone", TEXT, shot.start, shot.end, picture)
+        voice = dubber.voice(line.character, folder / "prompt.wav")
+        slot = Slot(shot.start, shot.start + LINE_SECONDS, "oracle")
+        found.append(dubber.prepare(line, voice, library=random, k=options.k, slot=slot))
+        if len(found[-1].look.lips):
+            return found[-1]
+    return found[0]
 
 
 def time_line(dubber: Dubber, prepared: Prepared, runs: int) -> tuple[Timing, Timing, float, int]:
@@ -324,6 +326,7 @@ def run(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     from library_builder.readers import build_readers
     from retrieval import commit
 
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows keeps none
     if options.footage is None:
         from authentic_dubber.espeak import Espeak
         from authentic_dubber.theatre.demo import make_demo
@@ -343,7 +346,9 @@ def run(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         benches.append(in_process(threads, options, checkpoint, scratch / "random"))
     if not options.json:
         print(table(benches))
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": load}
+    if load is not None and load > 0.5:
+        print(f"others kept {load:.1f} cores busy at the start: trust the minima at most", file=sys.stderr)
     return {"machine": machine, "benches": [asdict(bench) | ratios(bench) for bench in benches]}
 
 

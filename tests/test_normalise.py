@@ -187,7 +187,7 @@ def test_unknown_languages_are_refused_with_the_known_ones_named() -> None:
     ["a", " ", "1", "1,", "1.", "1 000", ") ", "?!", "-", "'", "a.", "A. ", "<a", "St. ", "$ ", "\0", "5. a", "1:"],
 )
 def test_time_grows_with_the_length_of_a_text_and_no_faster(piece: str, language: str) -> None:
-    """Backtracking makes a pattern quadratic: 10 000 pieces would then take many seconds, and are read in a fraction of one."""
+    """Backtracking makes a pattern quadratic, and 10 000 pieces would take it many seconds."""
     started = time.process_time()
     normalise("x" + piece * 10_000 + "x", language)
     assert time.process_time() - started < 4
