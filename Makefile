@@ -14,11 +14,15 @@ test: setup lint types
 
 setup: $(READY)
 
-# resemblyzer comes without its dependencies: it names a package that needs a C compiler, whose
-# compiled twin (webrtcvad-wheels) pyproject.toml lists instead. torch first, from the pin, so that no
-# later resolution can prefer a CUDA build.
+# torch comes first, from the pin, so that no later resolution can prefer another build. Which build the pin means is up to
+# the package index: on a machine without a GPU point pip at CPU wheels (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL). Where CI is
+# set, a build that brings CUDA along is refused before it is downloaded.
+# resemblyzer comes without its dependencies: it names a package that needs a C compiler, whose compiled twin
+# (webrtcvad-wheels) pyproject.toml lists instead.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	@if [ -n "$$CI" ] && $(BIN)/python -m pip install --dry-run -c constraints.txt torch 2>/dev/null | grep -qi nvidia; \
+	then echo "CI needs the CPU build of torch; set PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL to one" >&2; exit 1; fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "resemblyzer==0.1.4"

@@ -81,7 +81,10 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
         y = self.norm(x, condition)
-        y, _ = self.attention(y, y, y, key_padding_mask=~mask[:, :, 0].bool(), need_weights=False)
+        # The first position is always looked at: attention over nothing is NaN, and a line may have no lips at all.
+        padding = ~mask[:, :, 0].bool()
+        padding[:, 0] = False
+        y, _ = self.attention(y, y, y, key_padding_mask=padding, need_weights=False)
         return x + self.dropout(y)
 
 

@@ -62,7 +62,10 @@ def read_card(folder: Path) -> Card:
     path = folder / "card.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: expected a checkpoint folder with card.json, acoustic/ and vocoder/")
-    values = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, got {error}") from error
     digest = hashlib.sha256()
     for part in ("acoustic", "vocoder"):
         weights = folder / part / "model.safetensors"
@@ -107,11 +110,11 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def load_parts(folder: Path | None, device: str) -> dict[str, Any]:
+def load_parts(folder: Path | None, device: str, lexicon: Path | None = None) -> dict[str, Any]:
     """The constructor parts of `Dubber`, from a folder or from the package."""
     from .espeak import Espeak
     from .speaker import GE2E
-    from .text import TextFrontend
+    from .text import Lexicon, TextFrontend
 
     folder = folder or packaged_checkpoint()
     card = read_card(folder)
@@ -121,7 +124,7 @@ def load_parts(folder: Path | None, device: str) -> dict[str, Any]:
     return {
         "model": model.to(where),
         "vocoder": vocoder.to(where),
-        "frontend": TextFrontend(Espeak()),
+        "frontend": TextFrontend(Espeak(), None if lexicon is None else Lexicon.read(lexicon)),
         "speakers": GE2E(),
         "readers": build_readers("light"),
         "card": card,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from library_builder.media import read_wave
+from library_builder.media import probe, read_wave
 from library_builder.readers import Readers
 from library_builder.types import QUERY_MODALITIES, Modality
 from retrieval import Hit, Library
@@ -25,17 +25,13 @@ from .batching import collate_inputs
 from .checkpoint import Card
 from .context import line_graph
 from .filling import SpokenLine, speak_lines
+from .prompt import heard_prompt
 from .slot import Look, look
 from .speaker import SpeakerEncoder
 from .symbols import Symbols
 from .synthesizer import Synthesizer
 from .text import TextFrontend
 from .types import Line, Slot, Take, Timing, Voice
-
-PROMPT_LEVEL_DBFS = -24.0
-"""Level that training set its recordings to; prompts are brought to it, whatever they were recorded at."""
-LONGEST_PROMPT = 12.0
-"""Seconds of a prompt that are listened to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +91,11 @@ class Dubber:
         self.speakers, self.readers, self.card, self.device = speakers, readers, card, device
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, device: str = "auto") -> Dubber:
+    def load(cls, folder: Path | None = None, *, device: str = "auto", lexicon: Path | None = None) -> Dubber:
         """The checkpoint in a folder, or the starter that comes with the package.
+
+        Args:
+            lexicon: a file of pronunciations that override the engine's, see `text.Lexicon`.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
@@ -104,7 +103,7 @@ class Dubber:
         """
         from .checkpoint import load_parts
 
-        return cls(**load_parts(folder, device))
+        return cls(**load_parts(folder, device, lexicon))
 
     @property
     def spaces(self) -> Mapping[str, str]:
@@ -139,15 +138,10 @@ class Dubber:
         """
         rate = self.mel_config.sample_rate
         wave = read_wave(prompt, sample_rate=rate)
-        speaker = self.speakers.embed(wave, rate)  # refuses silence and short prompts before anything divides by level
-        notes: tuple[str, ...] = ()
-        if len(wave) > LONGEST_PROMPT * rate:
-            notes = (f"prompt: only the first {LONGEST_PROMPT:.0f} s of {len(wave) / rate:.1f} s are listened to",)
-            wave = wave[: round(LONGEST_PROMPT * rate)]
-        level = 10 * np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-12)
-        levelled = (wave * 10 ** ((PROMPT_LEVEL_DBFS - level) / 20)).astype(np.float32)
-        mel = log_mel(torch.from_numpy(levelled)[None], self.mel_config)[0].numpy()
-        return Voice(name, mel, speaker, hashlib.sha256(wave.tobytes()).hexdigest(), notes)
+        self.speakers.embed(wave, rate)  # refuses silence and short prompts before anything divides by level
+        heard, notes = heard_prompt(wave, probe(prompt), rate)
+        mel = log_mel(torch.from_numpy(heard)[None], self.mel_config)[0].numpy()
+        return Voice(name, mel, self.speakers.embed(heard, rate), hashlib.sha256(heard.tobytes()).hexdigest(), notes)
 
     def prepare(
         self, line: Line, voice: Voice, *, library: Library | None, k: int = 3, seed: int = 0, slot: Slot | None = None
@@ -178,20 +172,21 @@ class Dubber:
             hits, notes = found.hits, [*notes, *found.notes]
         seconds = {"picture": looked - started, "retrieval": time.perf_counter() - looked}
         version = library.version if library is not None and k > 0 else None
-        used = slot or seen.slot
-        fingerprint = self._fingerprint(line, voice, used, version, hits, seed)
+        used = seen.slot if slot is None else replace(slot, source="oracle")
+        fingerprint = self._fingerprint(symbols, voice, used, version, hits, seed)
         return Prepared(line, voice, used, seen, symbols, hits, seed, version, fingerprint, tuple(notes), seconds)
 
     def _fingerprint(
         self,
-        line: Line,
+        symbols: Symbols,
         voice: Voice,
         slot: Slot,
         version: str | None,
         hits: Mapping[Modality, tuple[Hit, ...]],
         seed: int,
     ) -> str:
-        parts = [line.text, line.language, round(slot.start, 4), round(slot.end, 4), slot.source, voice.prompt, version]
+        # Symbols, not letters: a pronunciation changed in the lexicon is another line.
+        parts = [symbols.ids, round(slot.start, 4), round(slot.end, 4), slot.source, voice.prompt, version]
         parts += [[(m, hit.clip.id, round(hit.score, 6)) for hit in found] for m, found in sorted(hits.items())]
         return hashlib.sha256(json.dumps([*parts, seed, self.checkpoint]).encode()).hexdigest()
 

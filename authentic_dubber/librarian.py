@@ -73,8 +73,8 @@ class BuildResult:
 
     @property
     def complete(self) -> bool:
-        """Whether no footage failed; a skipped cue is a fact about the sheet."""
-        return self.counts["failed"] == 0
+        """Whether every cue and stretch became a clip."""
+        return self.counts["failed"] == self.counts["skipped"] == 0
 
 
 def build_library(job: BuildJob, readers: Readers | None = None, progress: Progress | None = None) -> BuildResult:

@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
-BATCH = 8
-"""Lines spoken at once; a take does not depend on its neighbours, so this is only a matter of speed and memory."""
+BATCH = 1
+"""Lines spoken at once. A take does not depend on its neighbours; one at a time, a kill loses one line."""
 MIX = "mix.wav"
 
 

@@ -16,6 +16,8 @@ from library_builder.types import Emotion, Frame, Modality
 
 from .types import Line, Slot
 
+END_TOLERANCE = 0.1
+"""Seconds that a cue may end after the picture: subtitles are rounded."""
 SHORTEST = 0.25
 """Seconds; motion shorter than this is not a mouth speaking a line."""
 LEAST_SHARE = 0.5
@@ -54,12 +56,13 @@ def look(line: Line, readers: Readers) -> Look:
     if line.picture is None:
         return _off_screen(line, readers, {}, {}, Slot(line.start, line.end, "free"), ())
     frames = _frames(line)
+    uneven = _uneven(frames)
     few = evenly(frames, BuildConfig().frames_per_clip)
     own: dict[Modality, Emotion] = {}
     captions: dict[str, str] = {}
     # As the library was built: feelings are read from a few pictures, so that a line and a clip are measured alike.
     scene, face = readers.scene.read(few), readers.face.read(few)
-    notes = list(face.notes)
+    notes = [*uneven, *face.notes]
     for modality, reading in (("scene", scene), ("face", face.reading)):
         if reading is not None:
             own[modality] = reading.emotion  # type: ignore[index]
@@ -79,6 +82,13 @@ def look(line: Line, readers: Readers) -> Look:
         own["text"] = text.emotion
     inside = (lips.times >= slot.start) & (lips.times < slot.end)
     return Look(own, captions, slot, lips.features[inside], _openings(lips), tuple(notes))
+
+
+def _uneven(frames: Sequence[Frame]) -> list[str]:
+    steps = np.diff([frame.time for frame in frames])
+    if len(steps) and float(steps.max() - steps.min()) > 0.25 * float(np.median(steps)):
+        return ["picture: variable frame rate, each frame counts at its own time"]
+    return []
 
 
 def evenly(frames: Sequence[Frame], count: int) -> list[Frame]:
@@ -108,7 +118,7 @@ def _frames(line: Line) -> list[Frame]:
     length = probe(line.picture).duration
     if line.start >= length:
         raise LineError(f"line {line.id}: starts at {line.start:.2f} s, past the picture's end at {length:.2f} s")
-    if line.end > length + 0.05:
+    if line.end > length + END_TOLERANCE:
         raise LineError(f"line {line.id}: ends at {line.end:.2f} s, past the picture's end at {length:.2f} s")
     frames = list(read_frames(line.picture, start=line.start, end=line.end, max_height=BuildConfig().max_height))
     if len(frames) < 2:

@@ -28,7 +28,7 @@ import soxr
 import torch
 from tqdm import tqdm
 
-from authentic_dubber.dubber import PROMPT_LEVEL_DBFS, Dubber
+from authentic_dubber.dubber import Dubber
 from authentic_dubber.evaluation.intelligibility import (
     FAILED_ALIGNMENT,
     SAMPLE_RATE,
@@ -43,6 +43,7 @@ from authentic_dubber.evaluation.intelligibility import (
 from authentic_dubber.speaker import GE2E, BadPrompt, SpeakerEncoder
 from authentic_dubber.training.corpora import Utterance, read_corpora
 from authentic_dubber.training.heldout import held_out_part, training_part
+from authentic_dubber.training.sound import TARGET_DBFS
 from authentic_dubber.types import Line
 from library_builder.atomic import whole_file
 from library_builder.media import read_wave
@@ -186,7 +187,7 @@ def griffin_lim(wave: Wave, config: MelConfig) -> Wave:
 def vocoder_copy(wave: Wave, dubber: Dubber) -> Wave:
     """A recording's own mel through the checkpoint's vocoder: what a faultless acoustic model would sound like."""
     level = 10 * np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-12)
-    levelled = torch.from_numpy((wave * 10 ** ((PROMPT_LEVEL_DBFS - level) / 20)).astype(np.float32))
+    levelled = torch.from_numpy((wave * 10 ** ((TARGET_DBFS - level) / 20)).astype(np.float32))
     copy = dubber.vocoder(log_mel(levelled[None], dubber.mel_config).to(dubber.device))[0]
     return np.clip(copy.float().cpu().numpy(), -1, 1)
 

@@ -134,6 +134,17 @@ def test_held_out_recordings_are_refused() -> None:
         refuse_held_out([free, *kept])
 
 
+def test_a_dataset_with_a_held_out_row_is_refused(
+    tiny_cache: Path, tiny_config: DubberConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from authentic_dubber.training import heldout
+
+    monkeypatch.setattr(heldout, "_rules", lambda: {"toy": {"ids": frozenset({"u03"})}})
+    with pytest.raises(HeldOutError, match="toy/u03"):
+        Corpus(Cache(tiny_cache), tiny_config, rows=[1, 2, 3])
+    assert 3 not in Corpus(Cache(tiny_cache), tiny_config).rows
+
+
 def test_the_committed_list_holds_what_was_promised() -> None:
     import json
     from importlib.resources import files

@@ -18,6 +18,7 @@ from graphs import DialogueGraph
 from library_builder.types import QUERY_MODALITIES
 
 from .cache import Cache
+from .heldout import refuse_held_out
 
 POOL = 6
 """This many batches are drawn at once and sorted by length, so that little of a batch is padding."""
@@ -61,6 +62,7 @@ class Corpus:
     ) -> None:
         self.cache, self.config = cache, config
         self.rows = np.array(cache.training_rows() if rows is None else rows)
+        refuse_held_out(cache.entries[i].utterance() for i in self.rows)
         self.mel, self.symbols = cache.ragged("mel"), cache.ragged("symbols")
         self.durations, self.lips = cache.ragged("durations"), cache.ragged("lips")
         self.speaker = cache.rows("speaker")

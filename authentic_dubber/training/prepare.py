@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from authentic_dubber.config import Vocabulary
@@ -34,8 +35,8 @@ class PrepareConfig:
     """What preparation may choose."""
 
     corpora: tuple[str, ...] = ("kathleen", "ravdess", "nemo", "grid")
-    aligner_steps: int = 1500
-    aligner_batch: int = 24
+    aligner_steps: int = 800
+    aligner_batch: int = 16
     picture_noise: float = 0.45
     """How far drawn feelings slide from a recording's label."""
     picture_frames: int = 6
@@ -57,9 +58,11 @@ def prepare(data: Path, folder: Path, config: PrepareConfig) -> Cache:
 
     Raises:
         FileNotFoundError: a corpus is not there.
+        ValueError: the folder was prepared with other settings.
         library_builder.media.MediaError: a recording cannot be read.
     """
     mel = MelConfig()
+    _same_settings(folder, config)
     if not (folder / "index.json").is_file():
         prepare_waves(read_corpora(data, config.corpora), folder, mel.sample_rate)
     cache = Cache(folder)
@@ -85,6 +88,15 @@ def prepare(data: Path, folder: Path, config: PrepareConfig) -> Cache:
     prepare_lips(cache, readers, theatre)
     _retrieve(cache, readers, config.references)
     return cache
+
+
+def _same_settings(folder: Path, config: PrepareConfig) -> None:
+    """Features of two settings in one folder would be a corpus that nobody prepared."""
+    path, wanted = folder / "prepare.json", json.dumps(asdict(config), indent=2)
+    if path.is_file() and path.read_text(encoding="utf-8") != wanted:
+        raise ValueError(f"{folder}: was prepared with other settings, see {path.name}; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(wanted, encoding="utf-8")
 
 
 def _retrieve(cache: Cache, readers: Readers, most: int) -> None:
