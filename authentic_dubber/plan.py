@@ -124,6 +124,8 @@ def make_plan(job: DubJob, dubber: Dubber) -> Plan:
     """
     info, lines, problems = check_script(job)
     notes = _unused(lines, job)
+    if not info.has_audio:
+        notes.append("the film has no sound of its own")
     bed = _bed(job, info, lines)
     library = _library(job, dubber)
     if library is not None and len(library) < job.k:

@@ -46,8 +46,8 @@ evenly, at 1.3; speech comes and goes, at 1.8 and more, measured on GRID sentenc
 _SMOOTH: Seconds = 0.04
 _RISE, _HOLD = 0.6, 0.35
 """Of the way from rest to full activity: a stretch must reach the first, and lasts while above the second."""
-_GAP: Seconds = 0.45
-"""Pauses shorter than this lie within speech: closures of plosives, breaths between words."""
+_GAP: Seconds = 1.0
+"""Pauses shorter than this lie within a line: closures of plosives, breaths, a comma taken slowly."""
 _OPENING_SHARE = 0.5
 """Weight of opening beside motion: a mouth held open is a vowel, one that moves while nearly shut a consonant."""
 

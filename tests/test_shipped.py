@@ -56,6 +56,18 @@ def test_a_line_alone_and_in_a_batch_differ_by_at_most_one_step(dubber: Dubber, 
         assert np.abs(sixteen_bit(alone.wave) - sixteen_bit(take.wave)).max() <= 1
 
 
+def test_slotted_lines_alone_and_in_a_batch_differ_by_at_most_one_step(dubber: Dubber, voice: Voice) -> None:
+    """The same where slots are filled, faint ends cut, and lines of different lengths share a batch."""
+    from authentic_dubber.types import Slot
+
+    slots = [Slot(0.0, seconds, "oracle") for seconds in (2.4, 0.9, 3.3)]
+    prepared = [dubber.prepare(line(i), voice, library=None, slot=slots[i]) for i in range(len(LINES))]
+    for one, take in zip(prepared, dubber.speak(prepared), strict=True):
+        alone = dubber.speak([one])[0]
+        assert alone.wave.shape == take.wave.shape
+        assert np.abs(sixteen_bit(alone.wave) - sixteen_bit(take.wave)).max() <= 1
+
+
 def test_it_speaks_for_about_as_long_as_people_do(dubber: Dubber, voice: Voice) -> None:
     """Phones a second lie within twice the range of the recordings it learned from, and there is sound."""
     slow, fast = dubber.card.facts["phones_per_second"]
