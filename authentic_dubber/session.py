@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -139,6 +140,14 @@ class _Desk:
         except FileNotFoundError:
             self.earlier = {}
         self.job.out.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete the half-written waves that a killed run left; a finished one has its own name."""
+        for line in self.plan.lines:
+            whole = Path(wave_name(line.id, line.cue.character))
+            for half in self.job.out.glob(f".{glob.escape(whole.stem)}-*{whole.suffix}"):
+                half.unlink(missing_ok=True)
 
     def book(self) -> Book:
         """Everything so far; lines not yet reached keep what an earlier run had of them."""

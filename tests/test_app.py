@@ -234,6 +234,17 @@ def test_an_interrupted_job_goes_on_where_it_stopped(studio: Path, tmp_path: Pat
     assert again.spoken == ["010", "011", "012"] and result.complete
 
 
+def test_half_written_waves_of_a_killed_run_are_swept_away(studio: Path, tmp_path: Path) -> None:
+    script = write_cues(tmp_path / "s.csv", "0.5,1.5,Ada,Hello")
+    out = tmp_path / "out"
+    out.mkdir()
+    left, other = out / ".001_Ada-0b7f4a60.wav", out / ".mine.wav"
+    left.write_bytes(b"RIFF")
+    other.write_bytes(b"RIFF")
+    assert run(job(studio, out, script=script), ToneDubber()).complete
+    assert not left.exists() and other.exists()
+
+
 def test_bad_lines_are_set_aside_and_the_job_goes_on(studio: Path, tmp_path: Path) -> None:
     script = write_cues(tmp_path / "s.csv", "0.5,1.5,Ada,Hello", "1.6,1.9,Ada,", "2,2.5,Bo,***", "4.5,5,Bo,Too late")
     result = run(job(studio, tmp_path / "out", script=script), ToneDubber())
