@@ -27,7 +27,7 @@ from .context import line_graph
 from .filling import SpokenLine, speak_lines
 from .prompt import heard_prompt
 from .slot import Look, look
-from .speaker import SpeakerEncoder
+from .speaker import SpeakerEncoder, usable_level
 from .symbols import Symbols
 from .synthesizer import Synthesizer
 from .text import TextFrontend
@@ -138,7 +138,7 @@ class Dubber:
         """
         rate = self.mel_config.sample_rate
         wave = read_wave(prompt, sample_rate=rate)
-        self.speakers.embed(wave, rate)  # refuses silence and short prompts before anything divides by level
+        usable_level(wave, rate)  # silence and short prompts are refused before anything divides by their level
         heard, notes = heard_prompt(wave, probe(prompt), rate)
         mel = log_mel(torch.from_numpy(heard)[None], self.mel_config)[0].numpy()
         return Voice(name, mel, self.speakers.embed(heard, rate), hashlib.sha256(heard.tobytes()).hexdigest(), notes)

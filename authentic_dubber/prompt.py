@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from library_builder.media import MediaInfo
 
-from .training.sound import TARGET_DBFS, level_dbfs, trimmed_span
+from .levels import TARGET_DBFS, level_dbfs, trimmed_span
 
 LONGEST = 12.0
 """Seconds of a prompt that are listened to."""

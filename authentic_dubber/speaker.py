@@ -83,7 +83,7 @@ class GE2E:
         Raises:
             BadPrompt: the recording is too short, silent, without speech, not finite or not mono.
         """
-        rms = _level(wave, sample_rate)
+        rms = usable_level(wave, sample_rate)
         # The level is set before the rate is changed, so that even the resampler's rounding cannot depend on it.
         levelled = (np.asarray(wave, dtype=np.float64) * (10 ** (self.SOUGHT_DBFS / 20) / rms)).astype(np.float32)
         # Clicks may pass full scale now, and the voice activity detector reads 16 bits.
@@ -98,7 +98,7 @@ class GE2E:
         return vector / np.linalg.norm(vector)
 
 
-def _level(wave: Wave, sample_rate: int) -> float:
+def usable_level(wave: Wave, sample_rate: int) -> float:
     """Root mean square of a usable prompt.
 
     Raises:

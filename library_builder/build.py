@@ -102,7 +102,7 @@ def read_clip(
     sound: Path | None = None,
     config: BuildConfig | None = None,
 ) -> ClipEmotions:
-    """Vectors and captions of one stretch. The only place where extractors are called.
+    """Vectors and captions of one stretch. The only place where the extractors see a library's footage.
 
     Args:
         start, end: seconds in `media`.

@@ -40,10 +40,10 @@ from authentic_dubber.evaluation.intelligibility import (
     word_errors,
     words,
 )
+from authentic_dubber.levels import TARGET_DBFS
 from authentic_dubber.speaker import GE2E, BadPrompt, SpeakerEncoder
 from authentic_dubber.training.corpora import Utterance, read_corpora
 from authentic_dubber.training.heldout import held_out_part, training_part
-from authentic_dubber.training.sound import TARGET_DBFS
 from authentic_dubber.types import Line
 from library_builder.atomic import whole_file
 from library_builder.media import read_wave

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from library_builder.manifest import check_relative
 from library_builder.types import MODALITIES, QUERY_MODALITIES, Clip, Emotion, Modality, space_width
 
 from .index import METRICS, Found, Metric, VectorIndex
@@ -321,8 +321,10 @@ def _check_clips(clips: list[Clip]) -> dict[Modality, str]:
             raise ValueError(f"expected clip ids to be unique, got {clip.id!r} twice")
         if not math.isfinite(clip.end):
             raise ValueError(f"clip {clip.id}: expected a finite end, got {clip.end}")
-        if _climbs(clip.media):
-            raise ValueError(f"clip {clip.id}: expected media relative to the footage root, got {clip.media!r}")
+        try:
+            check_relative(clip.media)
+        except ValueError as error:
+            raise ValueError(f"clip {clip.id}, media: {error}") from error
         for modality, emotion in clip.emotions.items():
             if modality not in MODALITIES:
                 raise ValueError(f"clip {clip.id}: expected modalities of {', '.join(MODALITIES)}, got {modality!r}")
@@ -366,10 +368,6 @@ def _content(values: list[bytes]) -> str:
 
 def _index_name(modality: Modality) -> str:
     return f"{modality}.faiss"
-
-
-def _climbs(media: str) -> bool:
-    return "\\" in media or ".." in media.split("/") or re.match(r"/|[A-Za-z]:", media) is not None
 
 
 def _spoken(text: str) -> str:

@@ -12,7 +12,6 @@ from weakref import WeakValueDictionary
 
 import lmdb
 import numpy as np
-import numpy.typing as npt
 
 from library_builder.types import MODALITIES, Clip, Emotion, Modality, space_width
 
@@ -42,7 +41,7 @@ def decode(value: bytes) -> Clip:
     emotions: dict[Modality, Emotion] = {}
     for modality, space in header["spaces"]:
         width = space_width(space)
-        emotions[modality] = _emotion(space, np.frombuffer(value, "<f4", width, offset))
+        emotions[modality] = Emotion(space, np.frombuffer(value, "<f4", width, offset))
         offset += 4 * width
     return Clip.from_record(header["record"], emotions)
 
@@ -51,17 +50,6 @@ def _header(value: bytes) -> dict[str, Any]:
     end = _LENGTH.size + _LENGTH.unpack_from(value)[0]
     header: dict[str, Any] = json.loads(value[_LENGTH.size : end])
     return header
-
-
-def _emotion(space: str, stored: npt.NDArray[np.float32]) -> Emotion:
-    emotion = Emotion(space, stored)
-    # Emotion divides by the length once more, which can move the last bit of a vector that is already unit. The stored
-    # one came from an Emotion and has just been checked as one, so it stays: a library read and committed again keeps
-    # its content hash.
-    vector = stored.astype(np.float32)
-    vector.setflags(write=False)
-    object.__setattr__(emotion, "vector", vector)
-    return emotion
 
 
 class RecordStore:

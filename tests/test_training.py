@@ -85,9 +85,9 @@ def test_one_batch_can_be_learned_by_heart(corpus: Corpus, tiny_config: DubberCo
     train_config = dataclasses.replace(tiny_config.train, learning_rate=5e-3, warmup=5, total_steps=1000)
     state = State.fresh(dataclasses.replace(tiny_config, train=train_config), 0, torch.device("cpu"))
     batch = corpus.batch(0, 0)
-    first = float(train_step(state, batch, 0, bf16=False).mel)
+    first = train_step(state, batch, 0, bf16=False).scalars()["mel"]
     for _ in range(80):
-        last = float(train_step(state, batch, 0, bf16=False).mel)
+        last = train_step(state, batch, 0, bf16=False).scalars()["mel"]
     assert last < 0.67 * first
 
 
@@ -101,9 +101,23 @@ def test_the_prompt_is_never_the_target(corpus: Corpus) -> None:
     rng = np.random.default_rng(0)
     for row in corpus.rows:
         for _ in range(20):
-            other = corpus._other(int(row), rng)
+            other = corpus._other(int(row), rng, corpus.voices)
             assert other != row
             assert corpus.cache.entries[other].voice == corpus.cache.entries[row].voice
+
+
+def test_a_speaker_held_out_whole_is_not_prompted_by_the_target(
+    tiny_cache: Path, tiny_config: DubberConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third row is one voice; none of its rows is for training, and still another of them is the prompt."""
+    corpus = Corpus(Cache(tiny_cache), tiny_config, rows=[i for i in range(24) if i % 3])
+    asked: list[list[int]] = []
+    collate = corpus.collate
+    monkeypatch.setattr(
+        corpus, "collate", lambda rows, prompts, *rest: asked.append(prompts) or collate(rows, prompts, *rest)
+    )
+    corpus.fixed([0, 3], k=1)
+    assert [p % 3 for p in asked[0]] == [0, 0] and asked[0][0] != 0 and asked[0][1] != 3
 
 
 def test_k_takes_every_value_from_none_to_all(corpus: Corpus) -> None:

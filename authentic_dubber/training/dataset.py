@@ -71,10 +71,7 @@ class Corpus:
         self.scores = {m: cache.rows(f"scores_{m}") for m in QUERY_MODALITIES}
         self.frames = np.diff(self.mel.offsets)[self.rows]
         self.chance = self._chances(weights)
-        voices: dict[str, list[int]] = defaultdict(list)
-        for i in self.rows:
-            voices[cache.entries[i].voice].append(int(i))
-        self.voices = voices
+        self.voices = self._by_voice(self.rows)
 
     def _chances(self, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
         corpora = np.array([self.cache.entries[i].corpus for i in self.rows])
@@ -95,19 +92,28 @@ class Corpus:
         start = int(order[step % POOL]) * train.batch
         rng = np.random.default_rng([seed, step, 1])
         rows = self.rows[drawn[start : start + train.batch]]
-        prompts = [self._other(int(i), rng) for i in rows]
+        prompts = [self._other(int(i), rng, self.voices) for i in rows]
         k = rng.integers(0, train.max_references + 1, size=len(rows))
         return self.collate(rows, prompts, k, rng)
 
+    def _by_voice(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, list[int]]:
+        voices: dict[str, list[int]] = defaultdict(list)
+        for i in rows:
+            voices[self.cache.entries[i].voice].append(int(i))
+        return voices
+
     def fixed(self, rows: Sequence[int], k: int) -> Batch:
-        """Validation: chosen rows, the first other recording of the speaker as prompt, fixed K, nothing dropped."""
-        rng = np.random.default_rng(0)
-        prompts = [self._other(int(i), rng) for i in rows]
+        """Validation: chosen rows, some other recording of the speaker as prompt, fixed K, nothing dropped.
+
+        A speaker who is held out whole is prompted by another held-out recording, never by the target.
+        """
+        rng, voices = np.random.default_rng(0), self._by_voice(range(len(self.cache.entries)))
+        prompts = [self._other(int(i), rng, voices) for i in rows]
         return self.collate(np.array(rows), prompts, np.full(len(rows), k), None)
 
-    def _other(self, row: int, rng: np.random.Generator) -> int:
+    def _other(self, row: int, rng: np.random.Generator, voices: Mapping[str, list[int]]) -> int:
         """Another recording of the same speaker; the target itself is never the prompt unless it is the only one."""
-        pool = self.voices.get(self.cache.entries[row].voice, [row])
+        pool = voices[self.cache.entries[row].voice]
         choice = pool[int(rng.integers(len(pool)))]
         return choice if choice != row else pool[(pool.index(row) + 1) % len(pool)]
 
