@@ -36,12 +36,19 @@ def collate_inputs(
     speakers: Sequence[npt.NDArray[np.float32]],
     lips: Sequence[npt.NDArray[np.float32]],
     graphs: Sequence[DialogueGraph],
+    feelings: Sequence[npt.NDArray[np.float32] | None],
+    strengths: Sequence[float],
 ) -> Inputs:
     """Lines to a batch.
 
+    Args:
+        feelings: shares over the taxonomy for lines whose feeling is set, None where the director judges.
+
     Shape:
-        symbols B x (N,), prompts B x (F, R), speakers B x (C,), lips B x (V, L), graphs B x one line.
+        symbols B x (N,), prompts B x (F, R), speakers B x (C,), lips B x (V, L), graphs B x one line, feelings (E,).
     """
+    width = max((len(shares) for shares in feelings if shares is not None), default=1)
+    rows = [np.zeros(width, dtype=np.float32) if shares is None else shares for shares in feelings]
     return Inputs(
         symbols=pad([np.array(ids, dtype=np.int64) for ids in symbols]),
         symbol_lengths=torch.tensor([len(ids) for ids in symbols]),
@@ -51,4 +58,7 @@ def collate_inputs(
         lips=pad([x.astype(np.float32) for x in lips]),
         lip_lengths=torch.tensor([len(x) for x in lips]),
         graph=collate(graphs),
+        feeling=torch.from_numpy(np.stack(rows).astype(np.float32)),
+        directed=torch.tensor([shares is not None for shares in feelings]),
+        strength=torch.tensor(list(strengths), dtype=torch.float32),
     )

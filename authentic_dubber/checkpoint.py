@@ -26,7 +26,7 @@ from .config import DubberConfig
 from .symbols import INVENTORY_NAME, SYMBOL_COUNT
 from .synthesizer import Synthesizer
 
-STARTER = "starter"
+STARTER, PERMISSIVE = "starter", "permissive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,41 @@ class Card:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def packaged_checkpoint() -> Path:
-    """Where the starter that comes with the package lies."""
-    return Path(str(files("authentic_dubber").joinpath("checkpoints", STARTER)))
+def packaged_checkpoint(commercial_only: bool = False) -> Path:
+    """Where a checkpoint that comes with the package lies.
+
+    Args:
+        commercial_only: the one whose recordings allow commercial use, instead of the starter.
+
+    Raises:
+        FileNotFoundError: commercial use is asked for, and the package comes without such a checkpoint.
+    """
+    folder = Path(str(files("authentic_dubber").joinpath("checkpoints", PERMISSIVE if commercial_only else STARTER)))
+    if commercial_only and not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: expected a checkpoint for commercial use, this package comes without one; give your own"
+        )
+    return folder
+
+
+def choose_checkpoint(folder: Path | None = None, *, commercial_only: bool = False) -> Path:
+    """The folder that was given, or the checkpoint of the package.
+
+    Raises:
+        FileNotFoundError: commercial use is asked for, and there is no such checkpoint.
+        ValueError: commercial use is asked for, and the checkpoint's licences forbid it or it names none.
+    """
+    if not commercial_only:
+        return folder or packaged_checkpoint()
+    chosen = folder or packaged_checkpoint(commercial_only=True)
+    licences = read_card(chosen).licences
+    forbidding = [licence for licence in licences if "-NC" in licence.upper()]
+    if forbidding or not licences:
+        raise ValueError(
+            f"{chosen}: expected a checkpoint whose licences allow commercial use, "
+            f"got {', '.join(forbidding) or 'one that names none'}"
+        )
+    return chosen
 
 
 def read_card(folder: Path) -> Card:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import demo, doctor, library, say, train
+from .commands import demo, doctor, evaluate, library, say, train
 from .exits import HELP, DubGroup
 
 app = typer.Typer(
@@ -22,9 +22,13 @@ app = typer.Typer(
 app.add_typer(library.app, name="library")
 app.command()(say.say)
 app.command()(train.prepare)
+app.command()(train.pack)
+app.command()(train.unpack)
 app.command()(train.train)
 app.command("train-vocoder")(train.train_vocoder)
 app.command()(train.package)
+app.command()(evaluate.evaluate)
+app.command()(evaluate.compare)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 

@@ -1,7 +1,8 @@
-"""One tree of frozen settings for the acoustic model, with two named sizes and a toy one.
+"""One tree of frozen settings for the acoustic model, with three named sizes and a toy one.
 
 `paper` follows the published network (reference network parts A and B: phoneme encoder, lip encoder, decoder depths
-and widths); `starter` trains on two CPU cores; `tiny` is for tests. All three are the same classes.
+and widths); `starter` trains on two CPU cores; `small` is for a corpus of an hour; `tiny` is for tests. All are of the
+same classes.
 """
 
 from __future__ import annotations
@@ -81,7 +82,12 @@ class TrainConfig:
     duration_weight: float = 0.2
     diagonal_weight: float = 0.02
     speaker_weight: float = 0.2
-    emotion_weight: float = 0.05
+    likeness_weight: float = 0.3
+    """Of the made mel's speaker vector, as the style encoder hears it, against the recording's."""
+    emotion_weight: float = 0.2
+    prosody_weight: float = 0.1
+    told: float = 0.7
+    """Share of labelled lines that are told their feeling; the others hear the director's, so that it learns too."""
     max_references: int = 10
     """K is drawn from 0 to this for every line, so that one checkpoint answers for every K."""
     own_drop: float = 0.15
@@ -120,6 +126,14 @@ class DubberConfig:
     postnet_layers: int
     timing: TimingConfig
     graph: GraphConfig
+    expression: float = 1.0
+    """How far a feeling is carried beyond its prediction when it is spoken as felt. A regression predicts the mean of
+    many readings, which is tamer than any of them; chosen when a checkpoint is packaged, 1 in training."""
+    loudness: Mapping[str, float] = field(default_factory=dict)
+    """Per emotion, nepers above the same voice's neutral speech: measured on acted recordings when a checkpoint is
+    packaged. Corpora set their levels in different ways, so a prediction of energy alone may turn the wrong way."""
+    conviction: float = 1.0
+    """Factor on the director's logits: above one it doubts less, and a doubtful feeling is a weak one."""
     mel: MelConfig = field(default_factory=MelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -131,6 +145,8 @@ class DubberConfig:
                     f"{modality}: the graph takes vectors of width {self.graph.in_widths[modality]}, "
                     f"but the space is {space}"
                 )
+        if not 1 <= self.expression <= 2:
+            raise ValueError(f"expected an expression from 1 to 2, got {self.expression:g}")
 
     @property
     def lip_width(self) -> int:
@@ -138,7 +154,7 @@ class DubberConfig:
 
     def to_json(self) -> str:
         values = asdict(self)
-        values["spaces"] = dict(self.spaces)
+        values["spaces"], values["loudness"] = dict(self.spaces), dict(self.loudness)
         values["graph"] = self.graph.to_dict()
         return json.dumps(values, indent=2, ensure_ascii=False)
 
@@ -178,9 +194,11 @@ def build_config(size: str, words: Vocabulary, mel: MelConfig | None = None) -> 
             return _paper(words, mel or MelConfig())
         case "starter":
             return _starter(words, mel or MelConfig())
+        case "small":
+            return _small(words, mel or MelConfig())
         case "tiny":
             return _tiny(words, mel or MelConfig())
-    raise ValueError(f"known sizes are paper, starter and tiny; got {size!r}")
+    raise ValueError(f"known sizes are paper, starter, small and tiny; got {size!r}")
 
 
 def _vocabulary_fields(words: Vocabulary) -> dict[str, Any]:
@@ -222,6 +240,25 @@ def _starter(words: Vocabulary, mel: MelConfig) -> DubberConfig:
         graph=GraphConfig(in_widths=words.widths(), width=128, heads=2, dropout=0.1),
         mel=mel,
         # On two cores many small steps reach further in an hour than few large ones.
+        train=TrainConfig(batch=8),
+    )
+
+
+def _small(words: Vocabulary, mel: MelConfig) -> DubberConfig:
+    return DubberConfig(
+        name="small",
+        **_vocabulary_fields(words),
+        width=128,
+        speaker_width=256,
+        phonemes=StackConfig(128, 4, kernel=5, heads=4, attention_every=2),
+        style=StackConfig(96, 2, kernel=5),
+        lips=StackConfig(64, 2, kernel=5),
+        decoder=StackConfig(160, 6, kernel=7, dropout=0.0),
+        postnet_width=64,
+        postnet_layers=3,
+        timing=TimingConfig(heads=4, hidden=128),
+        graph=GraphConfig(in_widths=words.widths(), width=64, heads=2, dropout=0.1),
+        mel=mel,
         train=TrainConfig(batch=8),
     )
 

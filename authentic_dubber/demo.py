@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .checkpoint import choose_checkpoint
 from .dubber import Dubber
 from .espeak import Espeak
 from .librarian import BuildJob, BuildResult, build_library
@@ -31,13 +32,19 @@ class DemoResult:
 
 
 def run(
-    out: Path, seed: int = 0, *, tell: Callable[[str], None] | None = None, progress: Progress | None = None
+    out: Path,
+    seed: int = 0,
+    *,
+    commercial_only: bool = False,
+    tell: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> DemoResult:
     """Draw the film, build its library, dub the silent scene, and report.
 
     Args:
         out: folder for everything; made if need be.
         seed: chooses cast, sets and acting, and seeds the takes.
+        commercial_only: speak with the checkpoint that may be used commercially.
         tell: called after each stage with a line of what was made, where, and in which time.
 
     Raises:
@@ -54,7 +61,7 @@ def run(
         say(f"{stage:8s} {seconds[stage]:6.1f} s  {what}")
         last = now
 
-    dubber = Dubber.load()
+    dubber = Dubber.load(choose_checkpoint(commercial_only=commercial_only))
     done("load", f"checkpoint {dubber.checkpoint}")
     out.mkdir(parents=True, exist_ok=True)
     with Espeak() as espeak:

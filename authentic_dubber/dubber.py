@@ -17,10 +17,11 @@ import torch
 from library_builder.media import probe, read_wave
 from library_builder.readers import Readers
 from library_builder.types import QUERY_MODALITIES, Modality
-from retrieval import Hit, Library
+from retrieval import Hit, Library, Retrieved
 from vocoder import MelConfig, log_mel
 from vocoder.generator import Generator, check_mel
 
+from .acting import feeling_of, find_references
 from .batching import collate_inputs
 from .checkpoint import Card
 from .context import line_graph
@@ -31,7 +32,7 @@ from .speaker import SpeakerEncoder, usable_level
 from .symbols import Symbols
 from .synthesizer import Synthesizer
 from .text import TextFrontend
-from .types import Line, Slot, Take, Timing, Voice
+from .types import Acting, Line, Slot, Take, Timing, Voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ class Prepared:
     look: Look
     symbols: Symbols
     hits: Mapping[Modality, tuple[Hit, ...]]
+    feeling: npt.NDArray[np.float32] | None
+    """Shares of the taxonomy that were asked for, (E,); None leaves them to the director."""
+    strength: float
     seed: int
     library: str | None
     fingerprint: str
@@ -144,37 +148,62 @@ class Dubber:
         return Voice(name, mel, self.speakers.embed(heard, rate), hashlib.sha256(heard.tobytes()).hexdigest(), notes)
 
     def prepare(
-        self, line: Line, voice: Voice, *, library: Library | None, k: int = 3, seed: int = 0, slot: Slot | None = None
+        self,
+        line: Line,
+        voice: Voice,
+        *,
+        library: Library | None,
+        k: int = 3,
+        seed: int = 0,
+        slot: Slot | None = None,
+        seen: Look | None = None,
+        acting: Acting | None = None,
     ) -> Prepared:
         """Read the picture, find the slot and ask the library; nothing is spoken yet.
 
         Args:
             library: None, like k = 0, skips retrieval.
             slot: forces a slot, for research; such takes say `oracle`.
+            seen: what was read of the picture before; None reads it now.
+            acting: what is asked of the line beyond that; None asks for nothing.
 
         Raises:
             UnspeakableText: the text has no speakable symbol.
             LineError: the cue lies outside the picture.
-            ValueError: k < 0, or the library lives in other emotion spaces.
+            ValueError: k < 0, the library lives in other emotion spaces, or acting asks for what is not there.
         """
         if k < 0:
             raise ValueError(f"expected k >= 0, got {k}")
-        started = time.perf_counter()
+        started, acting = time.perf_counter(), acting or Acting()
+        feeling = feeling_of(acting, self.model, self.readers, device=self.device)
         symbols = self.frontend.symbols(line.text, line.language)
-        seen = look(line, self.readers)
+        seen = look(line, self.readers) if seen is None else seen
         looked = time.perf_counter()
-        hits: Mapping[Modality, tuple[Hit, ...]] = {}
-        notes = [*voice.notes, *seen.notes]
-        query = {m: seen.own[m] for m in QUERY_MODALITIES if m in seen.own}
-        if library is not None and k > 0 and query:
-            library.check_spaces({m: s for m, s in self.spaces.items() if m in library.spaces})  # type: ignore[misc]
-            found = library.top_k(query, k)
-            hits, notes = found.hits, [*notes, *found.notes]
-        seconds = {"picture": looked - started, "retrieval": time.perf_counter() - looked}
+        found, retrieved = self._references(seen, library, k, acting), time.perf_counter()
         version = library.version if library is not None and k > 0 else None
         used = seen.slot if slot is None else replace(slot, source="oracle")
-        fingerprint = self._fingerprint(symbols, voice, used, version, hits, seed)
-        return Prepared(line, voice, used, seen, symbols, hits, seed, version, fingerprint, tuple(notes), seconds)
+        return Prepared(
+            line=line,
+            voice=voice,
+            slot=used,
+            look=seen,
+            symbols=symbols,
+            hits=found.hits,
+            feeling=feeling,
+            strength=acting.strength,
+            seed=seed,
+            library=version,
+            fingerprint=self._fingerprint(symbols, voice, used, version, found.hits, seed, feeling, acting.strength),
+            notes=(*voice.notes, *seen.notes, *found.notes),
+            seconds={"picture": looked - started, "retrieval": retrieved - looked},
+        )
+
+    def _references(self, seen: Look, library: Library | None, k: int, acting: Acting) -> Retrieved:
+        query = {m: seen.own[m] for m in QUERY_MODALITIES if m in seen.own}
+        if library is None or k == 0 or not query:
+            return Retrieved({}, ())
+        library.check_spaces({m: s for m, s in self.spaces.items() if m in library.spaces})  # type: ignore[misc]
+        return find_references(library, query, k, acting)
 
     def _fingerprint(
         self,
@@ -184,21 +213,31 @@ class Dubber:
         version: str | None,
         hits: Mapping[Modality, tuple[Hit, ...]],
         seed: int,
+        feeling: npt.NDArray[np.float32] | None,
+        strength: float,
     ) -> str:
         # Symbols, not letters: a pronunciation changed in the lexicon is another line.
         parts = [symbols.ids, round(slot.start, 4), round(slot.end, 4), slot.source, voice.prompt, version]
         parts += [[(m, hit.clip.id, round(hit.score, 6)) for hit in found] for m, found in sorted(hits.items())]
+        parts += [None if feeling is None else [round(float(share), 6) for share in feeling], strength]
         return hashlib.sha256(json.dumps([*parts, seed, self.checkpoint]).encode()).hexdigest()
 
     @torch.inference_mode()
     def speak(self, prepared: Sequence[Prepared]) -> list[Take]:
-        """Speak prepared lines, each as it would be alone: padding is masked in every layer, sound is made per line.
+        """Speak prepared lines, each as it would be alone.
+
+        On a CPU, where a batch gains nothing, they are spoken one by one: a vocoder that adds up phase from a mel hears
+        the sixth digit, in which matrix products of different sizes differ. On a GPU they are spoken together, and may
+        differ from lines spoken alone by that digit.
 
         Shape:
             B lines -> B takes, in order.
         """
-        if not prepared:
-            return []
+        size = 1 if self.device == "cpu" else max(1, len(prepared))
+        parts = [prepared[start : start + size] for start in range(0, len(prepared), size)]
+        return [take for part in parts for take in self._speak(part)]
+
+    def _speak(self, prepared: Sequence[Prepared]) -> list[Take]:
         started = time.perf_counter()
         inputs = collate_inputs(
             symbols=[p.symbols.ids for p in prepared],
@@ -206,14 +245,25 @@ class Dubber:
             speakers=[p.voice.speaker for p in prepared],
             lips=[p.look.lips for p in prepared],
             graphs=[line_graph(p.look.own, p.hits, self.spaces) for p in prepared],
+            feelings=[p.feeling for p in prepared],
+            strengths=[p.strength for p in prepared],
         ).to(self.device)
         lines = speak_lines(self.model, inputs, [p.symbols for p in prepared], [self._frames(p.slot) for p in prepared])
         mel_seconds = (time.perf_counter() - started) / len(prepared)
         return [self._take(p, spoken, mel_seconds) for p, spoken in zip(prepared, lines, strict=True)]
 
-    def say(self, line: Line, voice: Voice, *, library: Library | None = None, k: int = 3, seed: int = 0) -> Take:
+    def say(
+        self,
+        line: Line,
+        voice: Voice,
+        *,
+        library: Library | None = None,
+        k: int = 3,
+        seed: int = 0,
+        acting: Acting | None = None,
+    ) -> Take:
         """One line, from picture to sound."""
-        return self.speak([self.prepare(line, voice, library=library, k=k, seed=seed)])[0]
+        return self.speak([self.prepare(line, voice, library=library, k=k, seed=seed, acting=acting)])[0]
 
     def _frames(self, slot: Slot) -> int | None:
         return None if slot.source == "free" else max(1, self.mel_config.frames(slot.duration))
@@ -226,7 +276,9 @@ class Dubber:
         needed = config.seconds(fit.natural_frames)
         verdict = "" if fit.fits else f"needs {needed:.1f} s, slot {p.slot.duration:.1f} s"
         ends = tuple(config.seconds(int(frames)) for frames in spoken.ends)
-        probabilities = spoken.emotion.float().softmax(0).tolist()
+        judged = spoken.emotion.float().softmax(0).tolist()
+        probabilities = judged if p.feeling is None else p.feeling.tolist()
+        names = self.model.config.emotions
         slot = p.slot if p.slot.source != "free" else replace(p.slot, end=p.slot.start + ends[-1])
         return Take(
             line=p.line,
@@ -238,10 +290,10 @@ class Dubber:
             hits=p.hits,
             captions=p.look.captions,
             lips=p.look.opening,
-            emotion=dict(zip(self.model.config.emotions, probabilities, strict=True)),
+            emotion=dict(zip(names, probabilities, strict=True)),
             own=tuple(m for m in QUERY_MODALITIES if m in p.look.own),
             seed=p.seed,
-            provenance=self._provenance(p),
+            provenance={**self._provenance(p), "judged": dict(zip(names, judged, strict=True))},
             notes=p.notes,
             seconds=seconds,
         )
@@ -254,4 +306,6 @@ class Dubber:
             "library": p.library,
             "spaces": dict(self.spaces),
             "fingerprint": p.fingerprint,
+            "feeling": "director" if p.feeling is None else "asked",
+            "strength": p.strength,
         }

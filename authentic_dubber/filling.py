@@ -1,8 +1,8 @@
 """Lines into their slots: durations that fill them, and sound that is heard from their first moment to their last.
 
 A decoder fades in and out: its first and last frames are fainter than an ear, or a voice activity detector, takes for
-speech. So a line is decoded once, the faint frames at its ends are counted, and it is decoded again that much longer
-and cut to its slot.
+speech. So a line is decoded, the faint frames at its ends are counted, and it is decoded again that much longer, until
+what is heard is as long as the slot; then the faint ends are cut.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from .synthesizer import Encoded, Inputs, Spoken, Synthesizer
 from .timing import Fit, fit_durations
 from .trim import settle_ends
 
-AUDIBLE = 2.6
-"""Nepers below the loud part of a line at which its ends are heard no more (23 dB)."""
-MOST_FAINT = 12
-"""Frames; a longer faint end is a long weak sound, such as an /s/, and stays."""
+AUDIBLE = 2.1
+"""Nepers below the loud part of a line at which its ends are heard no more (18 dB)."""
+MOST_FAINT = 30
+"""Frames; a longer faint end is a weak voice, and stays."""
+PASSES = 3
+"""Decodes of a line at most: a line made longer has longer faint ends, by less each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,29 @@ def speak_lines(
     settled = [settle_ends(row[: len(line.ids)], line) for row, line in zip(predicted, symbols, strict=True)]
     timing = model.config.timing
     fits = [fit_durations(row, slot, timing) for row, slot in zip(settled, slots, strict=True)]
-    spoken = _decode(model, encoded, inputs, fits)
-    faint = [
+    spoken, extra = _decode(model, encoded, inputs, fits), [0] * len(fits)
+    for _ in range(PASSES - 1):
+        faint = _faint(spoken, fits, slots)
+        if all(abs(sum(ends) - more) <= 1 for ends, more in zip(faint, extra, strict=True)):
+            break
+        for b, (ends, slot) in enumerate(zip(faint, slots, strict=True)):
+            longer = _longer(settled[b], slot, sum(ends), fits[b], timing)
+            # A line at the very edge of the allowed rates may not stretch any further; it stays as it is.
+            extra[b] = sum(ends) if longer is not fits[b] else extra[b]
+            fits[b] = longer
+        spoken = _decode(model, encoded, inputs, fits)
+    leads = [min(lead, more) for (lead, _), more in zip(_faint(spoken, fits, slots), extra, strict=True)]
+    return [
+        _cut(spoken, encoded.emotion[b], b, fits[b], slots[b] if extra[b] else None, leads[b]) for b in range(len(fits))
+    ]
+
+
+def _faint(spoken: Spoken, fits: Sequence[Fit], slots: Sequence[int | None]) -> list[tuple[int, int]]:
+    """The faint ends of each line that has a slot and fits it."""
+    return [
         faint_ends(spoken.mel[b, :, : int(spoken.lengths[b])]) if slot is not None and fits[b].fits else (0, 0)
         for b, slot in enumerate(slots)
     ]
-    if any(lead or tail for lead, tail in faint):
-        # A line at the very edge of the allowed rates may not stretch any further; then it keeps its faint ends.
-        longer = [
-            _longer(row, slot, sum(ends), fit, timing)
-            for row, slot, ends, fit in zip(settled, slots, faint, fits, strict=True)
-        ]
-        faint = [ends if new is not old else (0, 0) for ends, new, old in zip(faint, longer, fits, strict=True)]
-        fits = longer
-        spoken = _decode(model, encoded, inputs, fits)
-    return [_cut(spoken, b, fits[b], slots[b] if any(faint[b]) else None, faint[b][0]) for b in range(len(fits))]
 
 
 def faint_ends(mel: Tensor) -> tuple[int, int]:
@@ -101,11 +111,11 @@ def _decode(model: Synthesizer, encoded: Encoded, inputs: Inputs, fits: Sequence
     durations = torch.zeros(inputs.symbols.shape, dtype=torch.long)
     for b, fit in enumerate(fits):
         durations[b, : len(fit.durations)] = fit.durations
-    return model.decode(encoded, durations.to(inputs.symbols.device), inputs.graph)
+    return model.decode(encoded, durations.to(inputs.symbols.device))
 
 
-def _cut(spoken: Spoken, b: int, fit: Fit, frames: int | None, lead: int) -> SpokenLine:
+def _cut(spoken: Spoken, emotion: Tensor, b: int, fit: Fit, frames: int | None, lead: int) -> SpokenLine:
     mel, ends = spoken.mel[b, :, : int(spoken.lengths[b])], fit.durations.cumsum(0)
     if frames is not None:
         mel, ends = mel[:, lead : lead + frames], (ends - lead).clamp(0, frames)
-    return SpokenLine(mel, fit, ends, spoken.emotion[b])
+    return SpokenLine(mel, fit, ends, emotion)

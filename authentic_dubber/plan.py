@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -13,12 +13,14 @@ import numpy as np
 
 from library_builder.cues import Cue, read_cues
 from library_builder.media import MediaError, MediaInfo, probe, read_wave
-from library_builder.types import Hertz, Seconds
+from library_builder.types import QUERY_MODALITIES, Hertz, Seconds
 from retrieval.library import Library
 
+from .acting import feeling_of
 from .mix import SILENCE, amplitude
 from .speaker import BadPrompt
-from .types import Voice
+from .types import Acting, Voice
+from .wishes import Wishes, sheet_wish
 
 if TYPE_CHECKING:
     from .dubber import Dubber
@@ -47,6 +49,7 @@ class DubJob:
             film that is silent under the lines.
         rate: hertz of the takes and the mix.
         k: references per modality.
+        wishes: what is asked of the lines' acting beside the script's own columns, which it overrules.
     """
 
     video: Path
@@ -59,6 +62,7 @@ class DubJob:
     seed: int = 0
     k: int = 3
     language: str = "en"
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,11 @@ class Bed:
 
 @dataclass(frozen=True, slots=True)
 class ScriptLine:
-    """A cue with its number in the script, three digits."""
+    """A cue with its number in the script, three digits, and what is asked of it."""
 
     id: str
     cue: Cue
+    acting: Acting = field(default_factory=Acting)
 
     def __str__(self) -> str:
         return f"line {self.id} ({self.cue.start:.2f} to {self.cue.end:.2f} s)"
@@ -130,6 +135,7 @@ def make_plan(job: DubJob, dubber: Dubber) -> Plan:
     library = _library(job, dubber)
     if library is not None and len(library) < job.k:
         notes.append(f"the library holds {len(library)} clips, fewer than the {job.k} references asked for")
+    _check_acting(lines, dubber, library)
     voices = {name.casefold(): _voice(name, prompt, dubber) for name, prompt in job.voices.items()}
     return Plan(job, info, picture_length(info), lines, voices, library, bed, tuple(notes), problems)
 
@@ -145,11 +151,47 @@ def check_script(job: DubJob) -> Script:
     info = probe(job.video)
     if not info.has_video:
         raise MediaError(f"{job.video}: expected pictures to dub, found sound alone")
-    sheet = read_cues(job.script, fps=info.fps)
-    lines = tuple(ScriptLine(f"{number:03d}", cue) for number, cue in enumerate(sheet.cues, start=1))
+    sheet = read_cues(job.script, fps=info.fps, check=lambda cue: sheet_wish(cue, job.script.parent))
+    lines = tuple(_script_line(f"{number:03d}", cue, job) for number, cue in enumerate(sheet.cues, start=1))
+    job.wishes.check_lines([line.id for line in lines])
     _check_voices(lines, job)
     _check_overlaps(lines)
     return Script(info, lines, tuple(f"{job.script.name}: {problem}" for problem in sheet.problems))
+
+
+def _script_line(id: str, cue: Cue, job: DubJob) -> ScriptLine:
+    """A line with the script's and the job's wishes joined, as far as they can be judged without a model."""
+    line = ScriptLine(id, cue)
+    try:
+        acting = job.wishes.acting(id, sheet_wish(cue, job.script.parent))
+    except ValueError as error:
+        raise ValueError(f"{line}: {error}") from error
+    if acting.like is not None and not acting.like.is_file():
+        raise FileNotFoundError(f"{line}: {acting.like}: expected a recording to feel like, there is no such file")
+    if len(acting.pin) > job.k:
+        raise ValueError(f"{line}: expected at most {job.k} pinned clips, as -k says, got {len(acting.pin)}")
+    return ScriptLine(id, cue, acting)
+
+
+def _check_acting(lines: Sequence[ScriptLine], dubber: Dubber, library: Library | None) -> None:
+    """Refuses feelings that the checkpoint does not know, recordings it cannot hear, and pins the library lacks."""
+    known: set[tuple[str | None, Path | None]] = {(None, None)}
+    for line in lines:
+        acting = line.acting
+        try:
+            if (acting.emotion, acting.like) not in known:
+                feeling_of(acting, dubber.model, dubber.readers, device=dubber.device)
+                known.add((acting.emotion, acting.like))
+            if library is not None:
+                _check_pins(acting.pin, library)
+        except ValueError as error:
+            raise ValueError(f"{line}: {error}") from error
+
+
+def _check_pins(pins: Sequence[str], library: Library) -> None:
+    for id in pins:
+        if not set(QUERY_MODALITIES) & set(library.clip(id).emotions):
+            raise ValueError(f"expected to pin a clip that shows or says something, {id} only sounds")
 
 
 def picture_length(info: MediaInfo) -> Seconds:

@@ -144,6 +144,7 @@ def _line(record: TakeRecord, out: Path, stills: _Stills) -> Iterator[str]:
         yield f'<audio controls preload="none" src="{quote(record.file)}"></audio>'
     yield f'<p class="reason">{escape(record.reason)}</p>' if record.reason else ""
     yield "</div></div>"
+    yield _facts(_asked(record.asked)) if record.asked else ""
     if record.status == "ok":
         yield from _take(record, out, stills)
     yield _notes(record.notes)
@@ -171,18 +172,34 @@ def _take(record: TakeRecord, out: Path, stills: _Stills) -> Iterator[str]:
         facts["Speed"] = f"{record.rate:.2f} of its own ({record.needed:.2f} s)"
     facts |= {f"The {name}": words for name, words in record.captions.items() if words}
     yield _facts(facts)
-    yield from _emotion(record.emotion)
+    if {"emotion", "recording"} & set(record.asked):
+        yield from _emotion("asked", record.emotion)
+        yield from _emotion("director judged", record.judged)
+    else:
+        yield from _emotion("director judged", record.judged or record.emotion)
     for modality, hits in record.hits.items():
         yield f"<h3>Found by {escape(modality)}</h3>"
         cards = "".join(_hit(modality, hit, stills.of_hit(hit)) for hit in hits)
         yield f'<div class="hits">{cards}</div>' if cards else "<p>nothing</p>"
 
 
-def _emotion(emotion: Mapping[str, float]) -> Iterator[str]:
-    """How the model hears its own take, as small bars."""
+def _asked(asked: Mapping[str, Any]) -> dict[str, str]:
+    """What a director asked of the line, in words."""
+    facts = {}
+    if "emotion" in asked:
+        facts["Asked emotion"] = f"{asked['emotion']}, {100 * asked['share']:.0f} %"
+    if "recording" in asked:
+        facts["Asked to feel like"] = asked["recording"]
+    if "strength" in asked:
+        facts["Asked strength"] = f"{asked['strength']:g}"
+    return facts | {name.capitalize(): ", ".join(asked[name]) for name in ("pinned", "banned") if name in asked}
+
+
+def _emotion(heading: str, emotion: Mapping[str, float]) -> Iterator[str]:
+    """Shares of the taxonomy, as small bars."""
     if not emotion:
         return
-    yield '<div class="emotion"><span class="name">heard as</span>'
+    yield f'<div class="emotion"><span class="name">{heading}</span>'
     for name, share in emotion.items():
         yield (
             f'<span class="share"><span>{escape(name)}</span><span class="bar"><i style="width:{100 * share:.0f}%"></i>'
@@ -197,9 +214,10 @@ def _hit(modality: str, hit: Mapping[str, Any], still: str | None) -> str:
     )
     who = " · ".join(escape(str(hit[key])) for key in ("speaker", "label") if hit.get(key))
     caption = hit.get("captions", {}).get(modality, "")
+    pinned = '<span class="badge good">pinned</span>' if hit.get("pinned") else ""
     words = f"<q>{escape(hit['text'])}</q>" if hit.get("text") else ""
     return (
-        f'<figure>{picture}<figcaption><b>{hit["score"]:.3f}</b> <span class="who">{who}</span>{words}'
+        f'<figure>{picture}<figcaption><b>{hit["score"]:.3f}</b> <span class="who">{who}</span>{pinned}{words}'
         f'<span class="caption">{escape(caption)}</span>'
         f'<span class="place" title="{escape(hit["id"])}">{escape(hit["media"])}, {hit["start"]:.1f} s</span>'
         "</figcaption></figure>"

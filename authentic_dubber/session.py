@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,7 +16,7 @@ import soxr
 
 from library_builder.media import MediaError, read_wave
 from library_builder.mux import mux, write_wave
-from library_builder.types import Hertz, Seconds
+from library_builder.types import Hertz, Modality, Seconds
 
 from .espeak import EspeakError
 from .mix import Placed, Wave, active_span, decibels, levelled, mix
@@ -29,6 +29,7 @@ from .takes import (
     Details,
     Status,
     TakeRecord,
+    asked_of,
     details_path,
     file_facts,
     read_book,
@@ -38,9 +39,11 @@ from .takes import (
     write_details,
 )
 from .text import UnspeakableText
-from .types import Line, Take
+from .types import Acting, Line, Take
 
 if TYPE_CHECKING:
+    from retrieval import Hit
+
     from .dubber import Dubber, Prepared
 
 logger = logging.getLogger(__name__)
@@ -191,6 +194,7 @@ class _Desk:
                 library=self.plan.library,
                 k=self.job.k,
                 seed=self.job.seed,
+                acting=line.acting,
             )
         except (LineError, UnspeakableText) as error:
             self._without(line, "skipped", str(error))
@@ -200,7 +204,9 @@ class _Desk:
             return None
         earlier = self.earlier.get(line.id)
         if earlier is not None and self._same(earlier, line, prepared) and still_there(self.job.out, earlier):
-            self.records[line.id] = earlier
+            # What was asked may differ where it comes to the same: a clip banned that would not have been found.
+            hits = _hits(prepared.hits, line.acting)
+            self.records[line.id] = replace(earlier, asked=asked_of(line.acting), hits=hits)
             self.kept.append(line.id)
             return None
         return prepared
@@ -213,9 +219,9 @@ class _Desk:
         )
 
     def _without(self, line: ScriptLine, status: Status, reason: str) -> None:
-        cue = line.cue
+        cue, asked, seed = line.cue, asked_of(line.acting), self.job.seed
         self.records[line.id] = TakeRecord(
-            line.id, cue.character, cue.text, (cue.start, cue.end), status, reason=reason, seed=self.job.seed
+            line.id, cue.character, cue.text, (cue.start, cue.end), status, reason=reason, seed=seed, asked=asked
         )
 
     def _speak(self, waiting: Sequence[tuple[ScriptLine, Prepared]]) -> Iterator[ScriptLine]:
@@ -251,12 +257,14 @@ class _Desk:
             sha256=sha256,
             fingerprint=prepared.fingerprint,
             seed=take.seed,
-            hits=_hits(take),
+            hits=_hits(take.hits, line.acting),
             captions=dict(take.captions),
             symbols=tuple(take.timing.names),
             ends=tuple(take.timing.ends),
             emotion=dict(take.emotion),
-            notes=(*take.notes, *sound.notes),
+            asked=asked_of(line.acting),
+            judged=_judged(take, line.acting),
+            notes=(*take.notes, *_unheard_pins(take, line.acting), *sound.notes),
             seconds=dict(take.seconds),
             versions=self._versions(),
             licences=tuple(dict.fromkeys([*self.dubber.licences, *_clip_licences(take)])),
@@ -310,7 +318,18 @@ def _details(take: Take, wave: Wave, rate: Hertz, hop_samples: int) -> Details:
     return Details(take.mel, frame, np.array(take.lips, dtype=np.float32).reshape(-1, 2), envelope)
 
 
-def _hits(take: Take) -> dict[str, list[dict[str, Any]]]:
+def _judged(take: Take, acting: Acting) -> dict[str, float]:
+    """The director's own judgement; where another feeling was asked for, only the take's maker knows it."""
+    own = take.emotion if acting.emotion is None and acting.like is None else {}
+    return dict(take.provenance.get("judged", own))
+
+
+def _unheard_pins(take: Take, acting: Acting) -> list[str]:
+    heard = {hit.clip.id for hits in take.hits.values() for hit in hits}
+    return [f"pinned clip {id} has nothing that this line asks with" for id in acting.pin if id not in heard]
+
+
+def _hits(found: Mapping[Modality, Sequence[Hit]], acting: Acting) -> dict[str, list[dict[str, Any]]]:
     """What was found, with what the library says of it, so that a report needs no library."""
     return {
         modality: [
@@ -318,11 +337,12 @@ def _hits(take: Take) -> dict[str, list[dict[str, Any]]]:
                 "id": hit.clip.id,
                 "rank": hit.rank,
                 "score": hit.score,
+                **({"pinned": True} if hit.clip.id in acting.pin else {}),
                 **{key: value for key, value in hit.clip.record().items() if key not in ("id", "notes")},
             }
             for hit in hits
         ]
-        for modality, hits in take.hits.items()
+        for modality, hits in found.items()
     }
 
 

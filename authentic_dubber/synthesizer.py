@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from graphs import DialogueGraph, ProgressiveEncoder
+from graphs.encoder import Stages
 
 from .blocks import Stack, length_mask, masked_mean
 from .config import DubberConfig
+from .director import NEUTRAL, Director, acted, carried
 from .encoders import LipEncoder, PhonemeEncoder, StyleEncoder
+from .prosody import Prosody, ProsodyEmbedding, ProsodyPredictor, as_loud, dialled
 from .timing import DurationPredictor, PhonemeLipAttention, place_in_symbol, regulate
 
 MEL_MEAN, MEL_SCALE = -5.0, 2.2
@@ -26,7 +29,8 @@ class Inputs:
     Shape:
         symbols (B, N) from 1, 0 is padding; symbol_lengths (B,); prompt (B, F, R) log mel of another recording of the
         speaker; prompt_lengths (B,); speaker (B, C) unit; lips (B, V, L), lip_lengths (B,) with 0 for off-screen;
-        graph: the line's own and retrieved feelings, B lines.
+        graph: the line's own and retrieved feelings, B lines; feeling (B, E) shares that stand in for the director's
+        judgement where `directed` (B,) is True; strength (B,), 0 neutral, 1 as felt.
     """
 
     symbols: Tensor
@@ -37,6 +41,9 @@ class Inputs:
     lips: Tensor
     lip_lengths: Tensor
     graph: DialogueGraph
+    feeling: Tensor
+    directed: Tensor
+    strength: Tensor
 
     def to(self, device: torch.device | str) -> Inputs:
         return Inputs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
@@ -55,20 +62,24 @@ class Encoded:
     speaker: Tensor
     """Predicted speaker vector, (B, C)."""
     condition: Tensor
-    """What the decoder's norms adapt to, (B, D)."""
+    """What the decoder's norms adapt to, voice and feeling, (B, D)."""
+    prosody: Prosody
+    """As predicted, (B, N) each."""
+    emotion: Tensor
+    """The director's logits over the taxonomy, (B, E)."""
+    stages: Stages
+    """The line's graph, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Mels in natural-log units and the emotion logits that go with them."""
+    """Mels in natural-log units."""
 
     before: Tensor
     """Without the postnet, (B, F, T)."""
     mel: Tensor
     """(B, F, T)."""
     lengths: Tensor
-    emotion: Tensor
-    """Logits over the config's taxonomy, (B, E). Never probabilities: the loss applies its own softmax."""
 
 
 class Aggregator(nn.Module):
@@ -132,49 +143,86 @@ class Synthesizer(nn.Module):
         self.style = StyleEncoder(config)
         self.style_attention = nn.MultiheadAttention(width, config.timing.heads, batch_first=True)
         self.condition = nn.Linear(config.speaker_width + width, width)
+        self.director = Director(config)
+        self.feeling = nn.Linear(len(config.emotions), width, bias=False)
+        nn.init.zeros_(self.feeling.weight)
+        # People do not all feel alike: what a feeling does to a voice depends on the voice.
+        self.blend = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
+        for weight in self.blend[2].parameters():
+            nn.init.zeros_(weight)
+        self.prosody = ProsodyPredictor(config)
+        self.melody = ProsodyEmbedding(width)
         self.lips = LipEncoder(config)
         self.lip_attention = PhonemeLipAttention(config)
         self.durations = DurationPredictor(config)
         self.graph = ProgressiveEncoder(config.graph)
         self.aggregators = nn.ModuleList(Aggregator(width, node_width) for _ in range(3))
         self.place = nn.Linear(2, width)
-        self.emotion = nn.Linear(width, len(config.emotions))
         self.fuse = nn.Linear(2 * width, config.decoder.width)
         self.decoder = Stack(config.decoder, condition_width=width)
         self.out = nn.Linear(config.decoder.width, config.mel.n_mels)
         self.postnet = PostNet(config.mel.n_mels, config.postnet_width, config.postnet_layers)
 
     def encode(self, inputs: Inputs) -> Encoded:
-        """Everything up to the durations."""
+        """Everything up to durations and melody."""
         text = self.phonemes(inputs.symbols, inputs.symbol_lengths)
         prompt = (inputs.prompt - MEL_MEAN) / MEL_SCALE
         tokens, token_mask, speaker = self.style(prompt, inputs.prompt_lengths)
         styled, _ = self.style_attention(text, tokens, tokens, key_padding_mask=~token_mask, need_weights=False)
         fused = 0.5 * (text + styled)
-        condition = self.condition(torch.cat([inputs.speaker, masked_mean(tokens, token_mask)], dim=1))
+        voice = self.condition(torch.cat([inputs.speaker, masked_mean(tokens, token_mask)], dim=1))
+        stages = self.graph(inputs.graph)
+        emotion = self.director(stages)
+        judged = (self.config.conviction * emotion.float()).softmax(1)
+        felt = torch.where(inputs.directed[:, None], inputs.feeling, judged)
+        strength = carried(inputs.strength, self.config.expression)
+        condition = self._coloured(voice, acted(felt, strength, self.config.emotions.index(NEUTRAL)))
         lips, lip_mask = self.lips(inputs.lips, inputs.lip_lengths)
         seen, attention = self.lip_attention(text, inputs.symbol_lengths, lips, lip_mask)
         log_durations = self.durations(text + seen, inputs.symbol_lengths, condition)
-        return Encoded(fused, log_durations, attention, speaker, condition)
+        prosody = self._melody(fused, inputs.symbol_lengths, voice, felt, strength)
+        return Encoded(fused, log_durations, attention, speaker, condition, prosody, emotion, stages)
 
-    def decode(self, encoded: Encoded, durations: Tensor, graph: DialogueGraph) -> Spoken:
+    def _coloured(self, voice: Tensor, shares: Tensor) -> Tensor:
+        """A voice in a feeling, (B, D)."""
+        feeling = self.feeling(shares)
+        result: Tensor = voice + feeling + self.blend(torch.cat([voice, feeling], dim=1))
+        return result
+
+    def _melody(self, fused: Tensor, lengths: Tensor, voice: Tensor, felt: Tensor, strength: Tensor) -> Prosody:
+        """The felt melody, moved along the line from the neutral one by the strength."""
+        full: Prosody = self.prosody(fused, lengths, self._coloured(voice, felt))
+        if bool((strength == 1).all()) and not self.config.loudness:
+            return full
+        still = acted(felt, torch.zeros_like(strength), self.config.emotions.index(NEUTRAL))
+        rest: Prosody = self.prosody(fused, lengths, self._coloured(voice, still))
+        moved = dialled(rest, full, strength)
+        if not self.config.loudness:
+            return moved
+        nepers = [self.config.loudness.get(name, 0.0) for name in self.config.emotions]
+        return as_loud(moved, rest, lengths, strength * (felt @ felt.new_tensor(nepers)))
+
+    def decode(self, encoded: Encoded, durations: Tensor, prosody: Prosody | None = None) -> Spoken:
         """Frames of given durations, coloured by the graph: basic, then indirect, then direct.
+
+        Args:
+            prosody: recorded, in training; the predicted one by default.
 
         Shape:
             durations (B, N) whole frames.
         """
-        frames, lengths = regulate(encoded.fused, durations)
+        melody = self.melody(encoded.prosody if prosody is None else prosody)
+        frames, lengths = regulate(encoded.fused + melody, durations)
         longest = frames.shape[1]
         mask = length_mask(lengths, longest)
         frames = (frames + self.place(place_in_symbol(durations, longest))) * mask[:, :, None]
-        felt, stages = frames, self.graph(graph)
+        felt, stages = frames, encoded.stages
         for aggregate, nodes in zip(self.aggregators, (stages.basic, stages.indirect, stages.direct), strict=True):
             felt = aggregate(felt, nodes.features, nodes.mask)
-        emotion = self.emotion(masked_mean(felt, mask))
         x = self.fuse(torch.cat([frames, felt], dim=2))
         before = self.out(self.decoder(x, mask, encoded.condition))
         after = before + self.postnet(before, mask)
-        return Spoken(_mel_units(before), _mel_units(after), lengths, emotion)
+        return Spoken(_mel_units(before), _mel_units(after), lengths)
 
     def predicted_frames(self, encoded: Encoded, lengths: Tensor) -> Tensor:
         """The model's own durations before any fitting, in frames, zero where padded.

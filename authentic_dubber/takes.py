@@ -21,6 +21,8 @@ import numpy.typing as npt
 from library_builder.atomic import whole_file
 from library_builder.types import Seconds
 
+from .types import Acting
+
 SCHEMA = 1
 BOOK = "takes.json"
 DETAILS = "details"
@@ -48,9 +50,12 @@ class TakeRecord:
         verdict: `""` when the line fits its slot.
         file: the WAV, relative to the job's folder; `size` in bytes and `sha256` are its content's.
         fingerprint: of everything that the take was made from.
-        hits: per modality the clips found, best first: id, score, and what the library knows of them.
+        hits: per modality the clips found, best first: id, score, and what the library knows of them; `pinned` where
+            it was asked for.
         symbols, ends: the phones, and seconds from the take's start at which each ends.
-        emotion: probability per emotion, as the model hears its own take.
+        emotion: share per emotion that the line was spoken with, before its strength.
+        asked: what was asked of the acting, see `asked_of`; empty where nothing was.
+        judged: share per emotion that the director saw in picture, words and references; empty where not measured.
         versions: checkpoint, library, package.
         seconds: wall time per stage.
     """
@@ -78,6 +83,8 @@ class TakeRecord:
     symbols: tuple[str, ...] = ()
     ends: tuple[Seconds, ...] = ()
     emotion: Mapping[str, float] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    judged: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
@@ -125,6 +132,25 @@ class Details:
     frame: Seconds
     lips: npt.NDArray[np.float32]
     envelope: npt.NDArray[np.float32]
+
+
+def asked_of(acting: Acting) -> dict[str, Any]:
+    """What was asked of a line, ready for JSON: emotion and share, recording, strength, pinned, banned.
+
+    Only what was asked is in it: the default `Acting` gives an empty one.
+    """
+    asked: dict[str, Any] = {}
+    if acting.emotion is not None:
+        asked |= {"emotion": acting.emotion, "share": acting.weight}
+    if acting.like is not None:
+        asked["recording"] = acting.like.name
+    if acting.strength != Acting().strength:
+        asked["strength"] = acting.strength
+    if acting.pin:
+        asked["pinned"] = list(acting.pin)
+    if acting.ban:
+        asked["banned"] = list(acting.ban)
+    return asked
 
 
 def write_book(folder: Path, book: Book) -> None:

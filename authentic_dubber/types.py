@@ -51,6 +51,44 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Acting:
+    """What a voice director asks of a line, beyond what its picture and words show. The default asks for nothing.
+
+    Attributes:
+        emotion: a name of the checkpoint's taxonomy that stands in for what picture and words show, or None.
+        weight: how much of that emotion, 0 to 1; the rest is neutral.
+        like: a recording that sounds as the line should feel; not together with `emotion`.
+        strength: the dial: 0 speaks neutrally, 1 as felt, above that more than was felt.
+        pin: ids of library clips that are always among the references.
+        ban: ids of library clips that never are.
+
+    Raises:
+        ValueError: a number is out of range, both an emotion and a recording are given, or a clip is pinned and banned.
+    """
+
+    emotion: str | None = None
+    weight: float = 1.0
+    like: Path | None = None
+    strength: float = 1.0
+    pin: tuple[str, ...] = ()
+    ban: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"expected the share of an emotion from 0 to 1, got {self.weight:g}")
+        if not 0 <= self.strength <= MOST_STRENGTH:
+            raise ValueError(f"expected an emotion strength from 0 to {MOST_STRENGTH:g}, got {self.strength:g}")
+        if self.emotion is not None and self.like is not None:
+            raise ValueError(f"expected an emotion or a recording to feel like, got {self.emotion} and {self.like}")
+        if both := sorted(set(self.pin) & set(self.ban)):
+            raise ValueError(f"expected a clip to be pinned or banned, got {', '.join(both)} in both")
+
+
+MOST_STRENGTH = 2.0
+"""Beyond twice what was felt a voice breaks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """When speech should sound, in seconds of the picture, and what decided so.
 
@@ -116,7 +154,7 @@ class Take:
         hits: per query modality, the clips that drove it, best first.
         captions: words about the line's own picture.
         lips: mouth opening per video frame as (seconds in the picture, opening in [0, 1]); empty when off-screen.
-        emotion: probability per emotion, as the model's head hears its own take.
+        emotion: share per emotion that it was spoken with, as asked or else as judged, before its strength.
         own: modalities of the line itself that were there to ask with.
         provenance: checkpoint, library version, spaces, licences; whatever made the take.
         seconds: wall time per stage, such as `{"retrieval": 0.004, "mel": 0.05, "vocoder": 0.03}`.

@@ -110,10 +110,10 @@ class StageEncoder(nn.Module):
 
     Nothing before the residual has a bias, so that a node without neighbours keeps its own vector, normalised.
 
-    As published, the one residual spans both attentions, so what a node carries travels exactly two links a stage: past
-    its neighbours, whose attention it moves but whom it does not enter. An own node takes in the other modalities'
-    references through their own nodes, and not its own references; audio linked to its reference (`audio_link`) does
-    reach the node that asked.
+    As published, the one residual spans both attentions, so what a node carries would travel exactly two links a stage:
+    past its neighbours, whose attention it moves but whom it does not enter, and an own node would never hear its own
+    references. Here the mean of the heads goes around the second attention, so that what a neighbour says is heard one
+    link away as well as two.
     """
 
     def __init__(self, width: int, heads: int, kinds: int, dropout: float) -> None:
@@ -137,6 +137,7 @@ class StageEncoder(nn.Module):
         # Each head is normalised over its own width, as parallel single heads would be.
         heads = functional.gelu(self.spread_norm(heads.unflatten(1, (self.heads, -1)))).flatten(1)
         joined = self.join(heads, edges.index, edges.relation, weight)
+        joined = joined + heads.unflatten(1, (self.heads, -1)).mean(dim=1)
         message = self.linear(functional.gelu(self.join_norm(joined)))
         encoded: Tensor = self.norm(nodes + message)
         return encoded

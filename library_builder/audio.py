@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .audio_norms import SPEECH
 from .types import Emotion, Reading
-from .voice import MEASURES, measure_voice, track_voice
+from .voice import MEASURES, VoiceTracks, measure_voice, track_voice
 
 LIGHT_AUDIO = f"light-audio-v1/{len(MEASURES)}"
 
@@ -76,10 +76,18 @@ class LightAudio:
         if tracks is None:
             return None
         scores = standardise(measure_voice(tracks))
-        vector = np.array([scores.get(name, 0.0) for name in MEASURES])
         notes = () if len(scores) == len(MEASURES) else ("audio: no pitch found, pitch left at the average of speech",)
-        emotion = Emotion(LIGHT_AUDIO, (vector / np.linalg.norm(vector)).astype(np.float32))
-        return Reading(emotion, caption=describe(scores), notes=notes)
+        return Reading(_emotion(scores), caption=describe(scores), notes=notes)
+
+
+def emotion_of(tracks: VoiceTracks) -> Emotion:
+    """The vector of a voice that was tracked already."""
+    return _emotion(standardise(measure_voice(tracks)))
+
+
+def _emotion(scores: Mapping[str, float]) -> Emotion:
+    vector = np.array([scores.get(name, 0.0) for name in MEASURES])
+    return Emotion(LIGHT_AUDIO, (vector / np.linalg.norm(vector)).astype(np.float32))
 
 
 def standardise(figures: Mapping[str, float]) -> dict[str, float]:

@@ -23,9 +23,11 @@ class Cue:
         start, end: seconds in the footage.
         character: who speaks; `""` when unknown.
         text: what is said.
-        emotion: the label a corpus gives; it is reported and never shown to an extractor.
+        emotion: the label a corpus gives; it is reported and never shown to an extractor. In a script that is to be
+            spoken it is asked of the line.
         audio: a sound file of its own, as a path from the footage's folder, instead of the footage's sound.
         film: the film the row belongs to, where a sheet covers several.
+        emotion_from, strength, pin, ban: what a script asks of the line besides, as written; None for nothing.
     """
 
     start: Seconds
@@ -35,6 +37,10 @@ class Cue:
     emotion: str | None = None
     audio: str | None = None
     film: str | None = None
+    emotion_from: str | None = None
+    strength: str | None = None
+    pin: str | None = None
+    ban: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ lost for one slip of the pen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from . import subtitles, tables
@@ -17,12 +19,15 @@ CUE_SUFFIXES = (".srt", ".vtt", ".ass", ".ssa", ".csv", ".tsv", ".align")
 """Formats that are read, in the order in which `find_cues` prefers them."""
 
 
-def read_cues(path: Path, *, fps: float | None = None, speaker: str = "") -> CueSheet:
+def read_cues(
+    path: Path, *, fps: float | None = None, speaker: str = "", check: Callable[[Cue], object] | None = None
+) -> CueSheet:
     """Reads SubRip, WebVTT, Advanced SubStation, CSV or TSV, or a GRID alignment, told apart by the suffix.
 
     Args:
         fps: frames per second of the footage, for times written as `HH:MM:SS:FF`.
         speaker: the character where a file names none.
+        check: looks at each row of a table; where it raises a ValueError, the row is left out with that problem.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -45,11 +50,11 @@ def read_cues(path: Path, *, fps: float | None = None, speaker: str = "") -> Cue
         case ".align":
             sheet = tables.read_align(text)
         case _:
-            sheet = tables.read_table(text, path, fps=fps)
+            sheet = tables.read_table(text, path, fps=fps, check=check)
     if not sheet.cues:
         why = f"; {sheet.problems[0]}" if sheet.problems else ""
         raise CueError(f"{path}: expected at least one usable cue, found none{why}")
-    named = (cue if cue.character or not speaker else _spoken_by(cue, speaker) for cue in sheet.cues)
+    named = (cue if cue.character or not speaker else replace(cue, character=speaker) for cue in sheet.cues)
     return CueSheet(tuple(named), sheet.problems)
 
 
@@ -62,10 +67,6 @@ def find_cues(footage: Path) -> Path | None:
     beside = [footage.with_name(footage.stem + suffix) for suffix in CUE_SUFFIXES]
     aligned = [folder / "align" / f"{footage.stem}.align" for folder in (footage.parent, footage.parent.parent)]
     return next((path for path in beside + aligned if path.is_file()), None)
-
-
-def _spoken_by(cue: Cue, speaker: str) -> Cue:
-    return Cue(cue.start, cue.end, speaker, cue.text, cue.emotion, cue.audio, cue.film)
 
 
 def _text(path: Path) -> str:

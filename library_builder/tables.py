@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .cue import Cue, CueError, CueSheet, check_span, parse_time
 from .manifest import check_relative
 
 REQUIRED = ("start", "end", "character", "text")
-OPTIONAL = ("emotion", "audio", "film")
+OPTIONAL = ("emotion", "audio", "film", "emotion_from", "strength", "pin", "ban")
 
 GRID_TICKS = 25_000
 """Alignments count 1/25000 s: a thousand ticks are one frame of the corpus's 25."""
@@ -19,8 +19,11 @@ GRID_TICKS = 25_000
 GRID_PAUSES = {"sil", "sp"}
 
 
-def read_table(text: str, path: Path, *, fps: float | None) -> CueSheet:
+def read_table(text: str, path: Path, *, fps: float | None, check: Callable[[Cue], object] | None = None) -> CueSheet:
     """CSV (commas or semicolons) or TSV. The header names the columns, in any order; further ones are ignored.
+
+    Args:
+        check: as in `cues.read_cues`.
 
     Raises:
         CueError: the header lacks a required column.
@@ -40,7 +43,10 @@ def read_table(text: str, path: Path, *, fps: float | None) -> CueSheet:
             if not columns:
                 columns = _columns(values, path)
             elif any(value.strip() for value in values):
-                cues.append(_row(columns, values, fps))
+                cue = _row(columns, values, fps)
+                if check is not None:
+                    check(cue)
+                cues.append(cue)
         except CueError:
             raise
         except (ValueError, csv.Error) as error:
@@ -72,6 +78,10 @@ def _row(columns: list[str], values: list[str], fps: float | None) -> Cue:
         emotion=row.get("emotion") or None,
         audio=None if audio is None else check_relative(audio.replace("\\", "/")),
         film=row.get("film") or None,
+        emotion_from=row.get("emotion_from") or None,
+        strength=row.get("strength") or None,
+        pin=row.get("pin") or None,
+        ban=row.get("ban") or None,
     )
 
 

@@ -111,7 +111,13 @@ def measure(count: int, width: int, k: int, queries: int, seed: int) -> Parity:
             left = Library.leave_out(asking)
             begun = time.perf_counter()
             answer = library.top_k(
-                asking.emotions, k, scope=scope, speaker=asking.speaker, metric=metric, **left._asdict()
+                asking.emotions,
+                k,
+                scope=scope,
+                speaker=asking.speaker,
+                metric=metric,
+                repeat_text=True,
+                **left._asdict(),
             )
             times.append(1e3 * (time.perf_counter() - begun))
             for modality, hits in answer.hits.items():

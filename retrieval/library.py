@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -195,11 +195,13 @@ class Library:
         metric: Metric = "cosine",
         without: Collection[str] = (),
         without_groups: Collection[tuple[str, str]] = (),
+        repeat_text: bool = False,
     ) -> Retrieved:
         """The k clips that feel nearest, for each modality of the query on its own.
 
         The search is exact and filters act inside it: k clips come back whenever k allowed ones exist. Equal scores
-        are ordered by clip id. Vectors are unit, so `dot` is `cosine`, and `euclidean` only rescales it.
+        are ordered by clip id. Vectors are unit, so `dot` is `cosine`, and `euclidean` only rescales it. Clips of equal
+        text count once when the words ask: five takes of one sentence are one answer, not five.
 
         Args:
             query: one emotion per modality that asks: scene, face, text.
@@ -208,6 +210,7 @@ class Library:
                 neither of the last two.
             without: ids to leave out; ids that the library lacks are no error.
             without_groups: (speaker, text) pairs to leave out, see `leave_out`.
+            repeat_text: let clips of equal text come more than once when the words ask.
 
         Raises:
             SpaceMismatch: an emotion lives in another space than the library's.
@@ -221,15 +224,29 @@ class Library:
         hits: dict[Modality, tuple[Hit, ...]] = {}
         notes = []
         for modality in QUERY_MODALITIES:
-            if modality not in query:
-                continue
-            index = self._indices.get(modality, VectorIndex(len(query[modality].vector)))
-            found = index.search(query[modality].vector, k, allowed=allowed, metric=metric)
-            hits[modality] = self._hits(modality, found)
-            if found.allowed < k:
-                have = f"{len(index)} of {len(self)} clips have a {modality} vector"
-                notes.append(f"{modality}: {found.allowed} of {k} found: {have}, {found.allowed} of them allowed")
+            if modality in query:
+                once = modality == "text" and not repeat_text
+                hits[modality], short = self._nearest(modality, query[modality], k, allowed, metric, once)
+                notes += short
         return Retrieved(MappingProxyType(hits), tuple(notes))
+
+    def _nearest(
+        self, modality: Modality, asking: Emotion, k: int, allowed: npt.NDArray[np.bool_], metric: Metric, once: bool
+    ) -> tuple[tuple[Hit, ...], list[str]]:
+        """The k best hits of one modality, each text once if so wished, and a note when there are fewer."""
+        index, wanted = self._indices.get(modality, VectorIndex(len(asking.vector))), k
+        while True:
+            found = index.search(asking.vector, wanted, allowed=allowed, metric=metric)
+            answers = self._hits(modality, found)
+            hits = (_distinct(answers) if once else answers)[:k]
+            if len(hits) == k:
+                return hits, []
+            if wanted >= found.allowed:
+                break
+            wanted = min(4 * wanted, found.allowed)
+        have = f"{len(index)} of {len(self)} clips have a {modality} vector"
+        counted = ", equal texts counted once" if len(hits) < found.allowed else ""
+        return hits, [f"{modality}: {len(hits)} of {k} found: {have}, {found.allowed} of them allowed{counted}"]
 
     def _allowed(
         self,
@@ -356,6 +373,14 @@ def _check_filters(scope: str, speaker: str | None, metric: str, without: Collec
         raise ValueError(f"expected a metric of {', '.join(METRICS)}, got {metric!r}")
     if isinstance(without, str):
         raise ValueError(f"expected a collection of clip ids to leave out, got the single string {without!r}")
+
+
+def _distinct(hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+    """The best hit of each text, ranked anew; clips of unknown words are all kept."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(_spoken(hit.clip.text) or f"\0{hit.clip.id}", hit)
+    return tuple(replace(hit, rank=rank) for rank, hit in enumerate(best.values(), start=1))
 
 
 def _content(values: list[bytes]) -> str:

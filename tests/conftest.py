@@ -49,7 +49,7 @@ def tiny_cache(tmp_path: Path, tiny_config: DubberConfig) -> Path:
     folder = tmp_path / "cache"
     folder.mkdir()
     rng = np.random.default_rng(SEED)
-    entries, offset, waves, runs = [], 0, [], {"mel": [], "symbols": [], "durations": [], "lips": []}
+    entries, offset, waves, runs = [], 0, [], {"mel": [], "symbols": [], "durations": [], "lips": [], "pitch": []}
     for i in range(24):
         frames = int(rng.integers(20, 40))
         wave = (rng.standard_normal(frames * 256) * 3000).astype(np.int16)
@@ -67,6 +67,7 @@ def tiny_cache(tmp_path: Path, tiny_config: DubberConfig) -> Path:
         runs["mel"].append(rng.normal(-5, 2, (frames, 80)).astype(np.float16))
         runs["symbols"].append(rng.integers(1, SYMBOL_COUNT, n).astype(np.int16))
         runs["durations"].append(durations)
+        runs["pitch"].append(np.stack([rng.normal(20, 4, frames), rng.random(frames) < 0.6], axis=1).astype(np.float16))
         runs["lips"].append(rng.standard_normal((int(rng.integers(0, 12)), 5)).astype(np.float16))
     np.concatenate(waves).tofile(folder / "waves.i16")
     save_index(folder, 22050, entries)
@@ -78,6 +79,7 @@ def tiny_cache(tmp_path: Path, tiny_config: DubberConfig) -> Path:
     for modality in ("scene", "face", "text"):
         save_rows(folder, f"hits_{modality}", rng.integers(0, 24, (24, 10)).astype(np.int32))
         save_rows(folder, f"scores_{modality}", rng.random((24, 10)).astype(np.float16))
+    save_rows(folder, "film", np.array([i % 3 for i in range(24)], dtype=np.int8))
     assert len(Cache(folder).entries) == 24
     return folder
 

@@ -22,7 +22,7 @@ from authentic_dubber.session import run
 from authentic_dubber.speaker import BadPrompt
 from authentic_dubber.takes import TakesError, read_book, wave_name
 from authentic_dubber.text import UnspeakableText
-from authentic_dubber.types import Line, Slot, Take, Timing, Voice
+from authentic_dubber.types import Acting, Line, Slot, Take, Timing, Voice
 from library_builder.media import probe, read_wave
 from library_builder.mux import write_video, write_wave
 from library_builder.types import Clip, Emotion
@@ -74,7 +74,16 @@ class ToneDubber:
         mel, speaker = np.zeros((80, 4), dtype=np.float32), np.ones(4, dtype=np.float32) / 2
         return Voice(name, mel, speaker, hashlib.sha256(wave.tobytes()).hexdigest())
 
-    def prepare(self, line: Line, voice: Voice, *, library: Library | None, k: int = 3, seed: int = 0) -> Ready:
+    def prepare(
+        self,
+        line: Line,
+        voice: Voice,
+        *,
+        library: Library | None,
+        k: int = 3,
+        seed: int = 0,
+        acting: Acting | None = None,
+    ) -> Ready:
         if not any(letter.isalpha() for letter in line.text):
             raise UnspeakableText(f"line {line.id}: expected something to speak, got {line.text!r}")
         slot = Slot(line.start + 0.1, line.end - 0.1, "mouth")

@@ -35,11 +35,21 @@ HOMES: dict[str, set[str]] = {
     "espeakng_loader": {"authentic_dubber/espeak_worker.py"},  # GPL-3.0 stays behind the process border
     "resemblyzer": {"authentic_dubber/speaker.py"},
     "tokenizers": {"library_builder/sentence.py"},
-    "transformers": {"library_builder/pretrained.py", "authentic_dubber/pretrained.py"},
+    "transformers": {
+        "library_builder/pretrained.py",
+        "authentic_dubber/pretrained.py",
+        "authentic_dubber/evaluation/speaker_identity.py",
+        "authentic_dubber/evaluation/whisper.py",
+    },
+    "onnxruntime": {"authentic_dubber/evaluation/dnsmos.py"},
+    "sklearn": {"authentic_dubber/evaluation/emotion.py", "authentic_dubber/evaluation/speaker_identity.py"},
 }
 """A heavy or bounded module and the only files that may name it."""
-ONLY_INSIDE_FUNCTIONS = {"resemblyzer", "transformers"}
-HEAVY = ("torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader")
+ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "resemblyzer", "sklearn", "transformers"}
+HEAVY = (
+    "torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader",
+    "onnxruntime", "sklearn", "transformers",
+)  # fmt: skip
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 DRAWERS = {"util", "utils", "common", "core", "helper", "helpers", "misc", "shared"}
 """Names under which anything could be put, so that nothing is found again."""

@@ -81,6 +81,7 @@ def test_top_k_is_exact_for_every_metric_and_scope(tmp_path: Path, metric: str, 
             scope=scope,
             speaker=asking.speaker,
             metric=metric,
+            repeat_text=True,
             **left._asdict(),
         )
         kept = [c for c in clips if (c.speaker, c.text) != (asking.speaker, asking.text)]
@@ -107,7 +108,7 @@ def test_ten_thousand_clips_equal_numpy(tmp_path: Path) -> None:
     names = np.array([clip.id for clip in clips])
     for asking in clips[:20]:
         kept = np.array([(c.speaker, c.text) != (asking.speaker, asking.text) for c in clips])
-        answer = library.top_k(asks(asking), 10, **Library.leave_out(asking)._asdict())
+        answer = library.top_k(asks(asking), 10, repeat_text=True, **Library.leave_out(asking)._asdict())
         for modality, hits in answer.hits.items():
             scores = matrices[modality] @ asking.emotions[modality].vector.astype(np.float64)
             # A matrix product scores copies apart in the last bits; 12 decimals bring them together again.
@@ -125,6 +126,50 @@ def test_copies_that_straddle_the_boundary_come_by_id(tmp_path: Path) -> None:
     hits = Library.open(tmp_path).top_k({"scene": emotion(1)}, 4, without=["clip-00001"]).hits["scene"]
     assert ids(hits) == ["clip-00090", "clip-00000", "clip-00002", "clip-00003"]
     assert hits[1].score == hits[3].score
+
+
+def test_five_takes_of_a_sentence_are_one_answer_when_the_words_ask(tmp_path: Path) -> None:
+    clips = [
+        make_clip(i, words=f"Line {i % 6}" + " " * (i % 3), text=emotion(1, i), face=emotion(1, i)) for i in range(60)
+    ]
+    commit(tmp_path, clips)
+    library = Library.open(tmp_path)
+    query = {"text": emotion(1), "face": emotion(1)}
+    answer = library.top_k(query, 4)
+    assert ids(answer.hits["text"]) == ids(answer.hits["face"]) == [f"clip-{i:05d}" for i in range(4)]
+    last = library.top_k(query, 4, without=[f"clip-{i:05d}" for i in range(1, 6)])
+    assert ids(last.hits["face"]) == [f"clip-{i:05d}" for i in (0, 6, 7, 8)]
+    assert [(h.clip.text.split()[1], h.rank) for h in last.hits["text"]] == [("0", 1), ("1", 2), ("2", 3), ("3", 4)]
+    assert ids(last.hits["text"]) == [f"clip-{i:05d}" for i in (0, 7, 8, 9)] and last.notes == ()
+    # Seven are asked for and sixty allowed, but there are six sentences.
+    short = library.top_k(query, 7)
+    assert len(short.hits["text"]) == 6 and len(short.hits["face"]) == 7
+    assert short.notes == (
+        "text: 6 of 7 found: 60 of 60 clips have a text vector, 60 of them allowed, equal texts counted once",
+    )
+    assert len(library.top_k(query, 7, repeat_text=True).hits["text"]) == 7
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counting_a_text_once_leaves_the_best_of_each_in_order(tmp_path: Path, seed: int) -> None:
+    """Whatever the search had to fetch to find them: the whole ranking, with later takes struck out by hand."""
+    clips = random_clips(300, seed)
+    commit(tmp_path, clips)
+    library, words = Library.open(tmp_path), {clip.id: clip.text for clip in clips}
+    for asking in clips[:3]:
+        seen: dict[str, str] = {}
+        for _, id in exact(asking.emotions["text"], clips, "text"):
+            seen.setdefault(words[id], id)
+        hits = library.top_k({"text": asking.emotions["text"]}, 40).hits["text"]
+        assert ids(hits) == list(seen.values())[:40] and [hit.rank for hit in hits] == list(range(1, 41))
+
+
+def test_clips_of_unknown_words_are_not_takes_of_one_another(tmp_path: Path) -> None:
+    mute = [
+        Clip(f"mute-{i}", "film.mkv", i, i + 1, "anna", " ", "film", emotions={"text": emotion(1)}) for i in range(3)
+    ]
+    commit(tmp_path, mute)
+    assert len(Library.open(tmp_path).top_k({"text": emotion(1)}, 3).hits["text"]) == 3
 
 
 def test_scores_closer_than_float32_can_tell_are_still_ordered() -> None:

@@ -94,7 +94,7 @@ def test_a_forced_slot_is_filled_to_the_frame(dubber: Dubber, voice: Voice) -> N
 def test_its_card_names_data_and_licences(dubber: Dubber) -> None:
     assert "CC-BY-NC-SA-4.0" in dubber.licences
     assert "CC BY-NC-SA" in dubber.notice
-    assert set(dubber.card.facts["corpora"]) == {"kathleen", "ravdess", "nemo", "grid"}
+    assert set(dubber.card.facts["corpora"]) == {"kathleen", "ravdess", "nemo", "grid", "sayings"}
 
 
 def test_it_stays_small() -> None:

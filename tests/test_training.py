@@ -11,6 +11,7 @@ import torch
 
 from authentic_dubber.checkpoint import load_acoustic
 from authentic_dubber.config import DubberConfig
+from authentic_dubber.prosody import LEVEL_MEAN, LEVEL_SCALE, PITCH_MEAN, PITCH_SCALE
 from authentic_dubber.synthesizer import Synthesizer
 from authentic_dubber.training.cache import Cache
 from authentic_dubber.training.corpora import Utterance
@@ -19,7 +20,9 @@ from authentic_dubber.training.durations import quiet_frames
 from authentic_dubber.training.heldout import HeldOutError, is_held_out, refuse_held_out
 from authentic_dubber.training.loop import Schedule, State, train, train_step
 from authentic_dubber.training.losses import losses
+from authentic_dubber.training.start import AcousticRun, _first_weights
 from authentic_dubber.training.waves import CorpusWaves
+from vocoder.storage import write_tensors
 
 SCHEDULE = Schedule(log_every=2, report_every=1000, checkpoint_every=2, bf16=False)
 
@@ -128,12 +131,82 @@ def test_k_takes_every_value_from_none_to_all(corpus: Corpus) -> None:
 
 
 def test_lines_without_a_label_do_not_move_the_emotion_loss(corpus: Corpus, tiny_config: DubberConfig) -> None:
+    """They are told to be neutral all the same: reading aloud is."""
     torch.manual_seed(0)
     model, batch = Synthesizer(tiny_config).eval(), corpus.fixed([1, 3, 5], k=2)
     assert (batch.emotion == -1).all()
+    assert (batch.inputs.feeling.argmax(1) == tiny_config.emotions.index("neutral")).all()
     encoded = model.encode(batch.inputs)
-    spoken = model.decode(encoded, batch.durations, batch.inputs.graph)
-    assert float(losses(tiny_config, encoded, spoken, batch).emotion) == 0
+    spoken = model.decode(encoded, batch.durations, batch.prosody)
+    assert float(losses(model, encoded, spoken, batch).emotion) == 0
+    known = dataclasses.replace(batch, emotion=torch.tensor([2, -1, -1]))
+    expected = -encoded.emotion[0].log_softmax(0)[2]
+    torch.testing.assert_close(losses(model, encoded, spoken, known).emotion, expected)
+
+
+def test_the_total_is_the_weighted_sum_of_its_terms(corpus: Corpus, tiny_config: DubberConfig) -> None:
+    torch.manual_seed(0)
+    model, batch, t = Synthesizer(tiny_config).eval(), corpus.fixed([0, 2], k=1), tiny_config.train
+    encoded = model.encode(batch.inputs)
+    terms = losses(model, encoded, model.decode(encoded, batch.durations, batch.prosody), batch).scalars()
+    weights = {name: getattr(t, f"{name}_weight", t.mel_weight) for name in terms if name != "total"}
+    assert {"prosody", "emotion", "likeness"} <= set(weights) and min(terms.values()) > 0
+    assert terms["total"] == pytest.approx(sum(weights[name] * terms[name] for name in weights), rel=1e-5)
+
+
+def test_the_ear_that_judges_likeness_is_not_taught_by_it(corpus: Corpus, tiny_config: DubberConfig) -> None:
+    torch.manual_seed(0)
+    model, batch = Synthesizer(tiny_config), corpus.fixed([0, 2], k=1)
+    encoded = model.encode(batch.inputs)
+    spoken = model.decode(encoded, batch.durations, batch.prosody)
+    mel = spoken.mel.detach().requires_grad_()
+    losses(model, encoded, dataclasses.replace(spoken, mel=mel), batch).likeness.backward()
+    assert mel.grad is not None and mel.grad.any()
+    assert not any(weight.grad is not None and weight.grad.any() for weight in model.parameters())
+
+
+def test_a_symbols_melody_is_the_mean_over_its_frames(corpus: Corpus) -> None:
+    """Frame by frame, in plain Python."""
+    batch = corpus.fixed([2, 7], k=0)
+    for b, row in enumerate((2, 7)):
+        track, mel, place = corpus.pitch[row].astype(float), corpus.mel[row].astype(float), 0
+        for n, length in enumerate(corpus.durations[row].tolist()):
+            frames = range(place, place + length)
+            sounding = [t for t in frames if track[t, 1]]
+            tone = np.mean([track[t, 0] for t in (sounding or frames)])
+            level = np.mean([np.log(sum(np.exp(mel[t]))) for t in frames])
+            expected = ((tone - PITCH_MEAN) / PITCH_SCALE, len(sounding) / length, (level - LEVEL_MEAN) / LEVEL_SCALE)
+            got = [float(channel[b, n]) for channel in batch.prosody]
+            assert got == pytest.approx(expected, abs=1e-4)  # float32 sums of some tens of values
+            place += length
+        assert not any(channel[b, len(corpus.durations[row]) :].any() for channel in batch.prosody)
+
+
+def test_most_lines_are_told_their_feeling_in_training_and_none_in_validation(
+    corpus: Corpus, tiny_config: DubberConfig
+) -> None:
+    told = torch.cat([corpus.batch(0, step).inputs.directed for step in range(100)]).float().mean()
+    # Two hundred throws: four standard deviations.
+    assert abs(float(told) - tiny_config.train.told) < 0.13
+    assert not corpus.fixed([0, 1, 2], k=1).inputs.directed.any()
+    for row in (0, 2):
+        batch = corpus.fixed([row], k=0)
+        assert tiny_config.emotions[int(batch.inputs.feeling.argmax())] == corpus.cache.entries[row].emotion
+
+
+def test_a_model_that_has_grown_keeps_what_fits(tiny_cache: Path, tiny_config: DubberConfig, tmp_path: Path) -> None:
+    """Weights of the same name and shape are taken over; what is new, or of another size, begins fresh."""
+    before = {name: value + 1 for name, value in Synthesizer(tiny_config).state_dict().items()}
+    del before["director.rise.weight"]
+    before["out.bias"] = torch.ones(3)
+    write_tensors(tmp_path / "model.safetensors", before)
+    choice = AcousticRun(start_from=tmp_path, director_steps=0, seed=5)
+    taken = _first_weights(tiny_config, Cache(tiny_cache), choice, ())
+    torch.manual_seed(5)
+    fresh = Synthesizer(tiny_config).state_dict()
+    for name, value in taken.items():
+        wanted = fresh if name in ("director.rise.weight", "out.bias") else before
+        assert torch.equal(value, wanted[name]), name
 
 
 def test_held_out_recordings_are_refused() -> None:

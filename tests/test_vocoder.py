@@ -13,9 +13,10 @@ import scipy.signal
 import torch
 from torch import Tensor, nn
 
-from vocoder.checkpoint import load_generator, save_generator
+from vocoder.checkpoint import AnyGenerator, load_generator, save_generator
 from vocoder.discriminators import MultiPeriodDiscriminator
 from vocoder.generator import InverseStft, IstftConfig, IstftGenerator, check_mel
+from vocoder.harmonic import HarmonicConfig, HarmonicGenerator
 from vocoder.hifigan import HifiganConfig, HifiganGenerator, load_official
 from vocoder.losses import mel_distance, multi_resolution_stft, spectral_distance
 from vocoder.mel import MelConfig, log_mel, magnitude
@@ -33,10 +34,11 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def generators() -> list[IstftGenerator | HifiganGenerator]:
+def generators() -> list[AnyGenerator]:
     torch.manual_seed(0)
     return [
         IstftGenerator(IstftConfig.tiny(), MEL).eval(),
+        HarmonicGenerator(HarmonicConfig.tiny(), MEL).eval(),
         HifiganGenerator(HifiganConfig.tiny(1), MEL).eval(),
         HifiganGenerator(HifiganConfig.tiny(2), MEL).eval(),
     ]
@@ -205,7 +207,7 @@ def test_what_does_not_fit_is_refused_at_loading(tmp_path: Path) -> None:
         load_generator(folder, MelConfig(sample_rate=24000))
     config = json.loads((folder / "config.json").read_text())
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"kind": "wavenet"}, "expected a generator of kind 'istft' or 'hifigan', got 'wavenet'"),
+        ({"kind": "wavenet"}, "expected a generator of kind 'harmonic', 'istft' or 'hifigan', got 'wavenet'"),
         ({"generator": {**config["generator"], "blocks": 3}}, "missing .*blocks.2"),
         ({"generator": {**config["generator"], "dim": 8}}, r"expected .* \(8.*got \(16"),
     ]

@@ -1,4 +1,4 @@
-"""Train an `IstftGenerator` on waves: spectra first, then critics.
+"""Train a generator on waves: spectra first, then critics.
 
 Reads no audio; a `WaveSource` hands it waves. Killed and resumed, a run ends where a straight one ends.
 """
@@ -26,9 +26,10 @@ from tqdm import tqdm
 
 from .checkpoint import save_generator
 from .generator import IstftConfig, check_mel
+from .harmonic import HarmonicConfig
 from .losses import adversarial_loss, discriminator_loss, feature_distance, mel_distance, multi_resolution_stft
 from .mel import MelConfig, log_mel
-from .storage import read_config
+from .storage import load_strictly, read_config
 from .training_report import TrainingReport
 from .training_state import TrainingState, checkpoints, keep_newest
 
@@ -75,7 +76,7 @@ class VocoderTrainConfig:
         ValueError: a count is not positive, or a rate is out of range.
     """
 
-    generator: IstftConfig = field(default_factory=IstftConfig)
+    generator: IstftConfig | HarmonicConfig = field(default_factory=HarmonicConfig)
     seed: int = 0
     steps: int = 60_000
     adversarial_from: int = 55_000
@@ -116,7 +117,9 @@ class VocoderTrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VocoderTrainConfig:
-        return cls(**{**values, "generator": IstftConfig.from_dict(values["generator"])})
+        # Only a harmonic generator reads pitch.
+        kind = HarmonicConfig if "pitch_dim" in values["generator"] else IstftConfig
+        return cls(**{**values, "generator": kind.from_dict(values["generator"])})
 
 
 REPORTING = frozenset({"log_every", "report_every", "checkpoint_every", "keep_checkpoints"})
@@ -233,6 +236,7 @@ def train(
     device: str = "cpu",
     max_minutes: float | None = None,
     progress: bool = True,
+    start_from: Mapping[str, Tensor] | None = None,
 ) -> TrainOutcome:
     """Train in a folder, or go on with the training found there.
 
@@ -244,12 +248,15 @@ def train(
         mel_config: the mel to invert; None takes the default.
         max_minutes: save and return after so long; None for no limit.
         progress: draw a progress bar.
+        start_from: weights to begin with, all of a generator's or some of them; ignored when the folder holds a
+            checkpoint. A harmonic generator needs those of its pitch reader, which is not trained here.
 
     Raises:
-        ValueError: the folder holds a training under other settings, or the segment is not whole hops.
+        ValueError: the folder holds a training under other settings, the segment is not whole hops, or the weights to
+            start from are of another size.
     """
     folder = Path(folder)
-    state = _start(folder, config, mel_config or MelConfig(), torch.device(device))
+    state = _start(folder, config, mel_config or MelConfig(), torch.device(device), start_from)
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     with (
         TrainingReport(folder / "events", source.held_out(), state.step) as report,
@@ -258,11 +265,8 @@ def train(
     ):
         reason: Reason = "finished"
         while state.step < config.steps:
-            if signalled.is_set() or (folder / STOP_FILE).exists():
-                reason = "stopped"
-                break
-            if deadline is not None and time.monotonic() >= deadline:
-                reason = "time"
+            if early := _ended_early(signalled, folder, deadline):
+                reason = early
                 break
             scalars = train_step(state, draw_batch(source, config, state.step).to(device), config)
             bar.update()
@@ -275,6 +279,12 @@ def train(
     return TrainOutcome(state.step, reason, folder / "generator")
 
 
+def _ended_early(signalled: threading.Event, folder: Path, deadline: float | None) -> Reason | None:
+    if signalled.is_set() or (folder / STOP_FILE).exists():
+        return "stopped"
+    return "time" if deadline is not None and time.monotonic() >= deadline else None
+
+
 def _report(
     state: TrainingState, scalars: dict[str, Tensor], report: TrainingReport, bar: Bar, config: VocoderTrainConfig
 ) -> None:
@@ -285,7 +295,13 @@ def _report(
         report.held_out(state.average, state.step)
 
 
-def _start(folder: Path, config: VocoderTrainConfig, mel_config: MelConfig, device: torch.device) -> TrainingState:
+def _start(
+    folder: Path,
+    config: VocoderTrainConfig,
+    mel_config: MelConfig,
+    device: torch.device,
+    start_from: Mapping[str, Tensor] | None,
+) -> TrainingState:
     """A fresh state, or the newest checkpoint's."""
     if config.segment_samples % mel_config.hop_samples:
         raise ValueError(
@@ -296,6 +312,9 @@ def _start(folder: Path, config: VocoderTrainConfig, mel_config: MelConfig, devi
     )
     found = checkpoints(folder / "checkpoints")
     if not found:
+        if start_from is not None:
+            for module in (state.generator, state.average):
+                load_strictly(module, {**module.state_dict(), **start_from}, "start_from")
         return state
     stored = read_config(found[-1])["train"]
     check_mel(expected=MelConfig.from_dict(stored["mel"]), got=mel_config)

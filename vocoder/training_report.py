@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .generator import IstftGenerator
+from .checkpoint import AnyGenerator
 from .losses import mel_distance
 from .mel import MelConfig, log_mel
 
@@ -51,7 +51,7 @@ class TrainingReport:
         for name, value in values.items():
             self.writer.add_scalar(f"train/{name}", float(value), step)
 
-    def held_out(self, generator: IstftGenerator, step: int) -> float | None:
+    def held_out(self, generator: AnyGenerator, step: int) -> float | None:
         """Record mel distance, pictures and sound of held-out waves resynthesised; returns the distance in nepers.
 
         None when there are no held-out waves.
@@ -75,7 +75,7 @@ class TrainingReport:
 
 
 @torch.no_grad()
-def resynthesise(generator: IstftGenerator, wave: Tensor) -> tuple[Tensor, Tensor]:
+def resynthesise(generator: AnyGenerator, wave: Tensor) -> tuple[Tensor, Tensor]:
     """A wave, cut to whole hops, and what the generator makes of its mel; both on the CPU.
 
     Shape:

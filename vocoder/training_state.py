@@ -14,6 +14,7 @@ from torch.optim import AdamW, Optimizer
 
 from .discriminators import MultiPeriodDiscriminator
 from .generator import IstftConfig, IstftGenerator
+from .harmonic import HarmonicConfig, HarmonicGenerator
 from .mel import MelConfig
 from .storage import load_strictly, read_config, read_tensors, whole_folder, write_config, write_tensors
 
@@ -33,8 +34,8 @@ class TrainingState:
         step: updates made so far.
     """
 
-    generator: IstftGenerator
-    average: IstftGenerator
+    generator: IstftGenerator | HarmonicGenerator
+    average: IstftGenerator | HarmonicGenerator
     discriminator: MultiPeriodDiscriminator
     generator_optimizer: Optimizer
     discriminator_optimizer: Optimizer
@@ -42,10 +43,11 @@ class TrainingState:
 
     @classmethod
     def fresh(
-        cls, size: IstftConfig, mel: MelConfig, *, seed: int, weight_decay: float, device: torch.device
+        cls, size: IstftConfig | HarmonicConfig, mel: MelConfig, *, seed: int, weight_decay: float, device: torch.device
     ) -> TrainingState:
         """Step 0; the initial weights depend on the seed alone."""
-        generator = IstftGenerator(size, mel, seed=seed).to(device)
+        kind = HarmonicGenerator if isinstance(size, HarmonicConfig) else IstftGenerator
+        generator = kind(size, mel, seed=seed).to(device)  # type: ignore[arg-type]
         discriminator = MultiPeriodDiscriminator(seed=seed + 1).to(device)
         return cls(
             generator=generator,
@@ -117,7 +119,8 @@ def keep_newest(folder: Path, count: int) -> None:
 
 
 def _adamw(module: nn.Module, weight_decay: float) -> AdamW:
-    return AdamW(module.parameters(), betas=BETAS, weight_decay=weight_decay, fused=True)
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    return AdamW(trained, betas=BETAS, weight_decay=weight_decay, fused=True)
 
 
 def flatten_moments(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -130,7 +133,8 @@ def flatten_moments(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor
 
 
 def restore_moments(module: nn.Module, optimizer: Optimizer, flat: dict[str, Tensor]) -> None:
-    index = {name: place for place, (name, _) in enumerate(module.named_parameters())}
+    trained = (name for name, weight in module.named_parameters() if weight.requires_grad)
+    index = {name: place for place, name in enumerate(trained)}
     state: dict[int, dict[str, Tensor]] = {}
     for path, value in flat.items():
         name, key = path.rsplit("/", 1)

@@ -33,32 +33,78 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+Script = Annotated[
+    Path,
+    typer.Option(
+        help="Cue sheet of the lines: srt, vtt, ass, csv or tsv. Columns emotion, emotion_from, strength, pin and ban "
+        "of the last two ask for acting as the options below do."
+    ),
+]
+Emotions = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[LINE=]NAME[:SHARE]",
+        help="How a line is to feel, whatever picture and words show: 003=angry:0.7. With LINE it wins over the "
+        "script's columns; without, it is for lines of which no feeling is asked. Repeat it for more.",
+    ),
+]
+Recordings = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[LINE=]FILE", help="Likewise, a recording that sounds as the line is to feel."),
+]
+Strengths = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[LINE=]NUMBER", help="Likewise, how strongly: 0 neutral, 1 as felt, at most 2."),
+]
+Pins = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LINE=CLIP", help="A clip of the library that is among a line's references."),
+]
+Bans = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[LINE=]CLIP", help="A clip that is never among them; without LINE, of no line."),
+]
+CommercialOnly = Annotated[
+    bool,
+    typer.Option(
+        "--commercial-only",
+        help="Speak with a checkpoint whose recordings allow commercial use. Your library's clips have licences of "
+        "their own.",
+    ),
+]
+References = Annotated[Path | None, typer.Option(metavar="LIB", help="The reference library; needed unless -k 0.")]
+Lexicon = Annotated[
+    Path | None, typer.Option(help="Your pronunciations: lines of word<tab>/ipa/ or word<tab>say this.")
+]
+Underlay = Annotated[
+    str | None,
+    typer.Option(metavar="keep|duck|none|FILE", help="What lies under the lines; a film with sound needs a choice."),
+]
+
+
 def say(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The film to be dubbed.")],
     *,
-    script: Annotated[Path, typer.Option(help="Cue sheet of the lines: srt, vtt, ass, csv or tsv.")],
+    script: Script,
     voice: Annotated[
         list[str], typer.Option(metavar="CHARACTER=FILE", help="A character's voice prompt. Repeat it for more.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for takes, film and report. An earlier run in it is gone on with.")],
-    library: Annotated[
-        Path | None, typer.Option(metavar="LIB", help="The reference library; needed unless -k 0.")
-    ] = None,
-    bed: Annotated[
-        str | None,
-        typer.Option(
-            metavar="keep|duck|none|FILE", help="What lies under the lines; a film with sound needs a choice."
-        ),
-    ] = None,
+    library: References = None,
+    bed: Underlay = None,
     rate: Annotated[int, typer.Option(help="Sample rate of takes and mix, in hertz.")] = 48_000,
     seed: Annotated[
         int, typer.Option(help="Kept with every take. The starter draws nothing at random: takes are the same for all.")
     ] = 0,
     k: Annotated[int, typer.Option("-k", help="References per modality; 0 speaks without any.")] = 3,
+    emotion: Emotions = None,
+    emotion_from: Recordings = None,
+    strength: Strengths = None,
+    pin: Pins = None,
+    ban: Bans = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
-    lexicon: Annotated[
-        Path | None, typer.Option(help="Your pronunciations: lines of word<tab>/ipa/ or word<tab>say this.")
-    ] = None,
+    commercial_only: CommercialOnly = False,
+    lexicon: Lexicon = None,
     language: Annotated[Language, typer.Option(help="Language of the script.")] = Language.en,
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -68,14 +114,19 @@ def say(
     OUT gets a WAV per line, mix.wav, the dubbed film, takes.json and report.html. Exits with 3 when some lines were
     skipped or failed. An interrupted run goes on when the same command is given again.
     """
+    from authentic_dubber.checkpoint import choose_checkpoint
     from authentic_dubber.dubber import Dubber
     from authentic_dubber.plan import DubJob, check_script
     from authentic_dubber.session import run
+    from authentic_dubber.wishes import parse_wishes
 
-    voices = parse_voices(voice)
-    job = DubJob(video, script, voices, library, out, bed, rate, seed, k, language.value)
+    wishes = parse_wishes(
+        emotion=emotion or (), emotion_from=emotion_from or (), strength=strength or (), pin=pin or (), ban=ban or ()
+    )
+    job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
     check_script(job)
-    dubber = Dubber.load(checkpoint, device=device.value, lexicon=lexicon)
+    folder = choose_checkpoint(checkpoint, commercial_only=commercial_only)
+    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon)
     with Bar() as bar:
         result = run(job, dubber, bar)
     typer.echo(_as_json(result) if as_json else describe(result, dubber.notice))

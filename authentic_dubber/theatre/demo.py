@@ -107,7 +107,8 @@ class _Studio:
             sound = np.concatenate([take.wave for take in takes])
             write_video(path, self.pictures(takes), self.stage.fps, sound, performed[0][1])
         log.info("%s: %d lines", path.name, len(takes))
-        return _write_cues(path.with_suffix(".csv"), takes, self.cast, self.stage.fps)
+        # A script's emotions would be asked of its lines, and the silent scene's are for the dubber to find out.
+        return _write_cues(path.with_suffix(".csv"), takes, self.cast, self.stage.fps, labelled=not silent)
 
     def prompt(self, path: Path, character: int, sentences: Sequence[str]) -> Path:
         """Writes a neutral voice prompt: sentences are added, with short pauses, until it is long enough.
@@ -179,16 +180,17 @@ def make_demo(
     return DemoFilm(footage, scene, script, prompts)
 
 
-def _write_cues(path: Path, takes: Sequence[_Take], players: Sequence[Puppet], fps: float) -> Path:
+def _write_cues(path: Path, takes: Sequence[_Take], players: Sequence[Puppet], fps: float, *, labelled: bool) -> Path:
     """A cue sheet as CSV, times in seconds of the film."""
     sheet = io.StringIO()
     rows = csv.writer(sheet, lineterminator="\n")
-    rows.writerow(["start", "end", "character", "text", "emotion"])
+    rows.writerow(["start", "end", "character", "text", *(["emotion"] if labelled else [])])
     frames = 0
     for take in takes:
         before = frames / fps
         name = players[take.line.character].name
-        rows.writerow([f"{before + take.start:.3f}", f"{before + take.end:.3f}", name, take.line.text, take.line.label])
+        label = [take.line.label] if labelled else []
+        rows.writerow([f"{before + take.start:.3f}", f"{before + take.end:.3f}", name, take.line.text, *label])
         frames += len(take.shot.opening)
     return _write_text(path, sheet.getvalue())
 

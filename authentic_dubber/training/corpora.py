@@ -29,7 +29,7 @@ class Utterance:
 
     Attributes:
         id: unique within its corpus.
-        corpus: `kathleen`, `ravdess`, `nemo`, `grid`, `vctk` or `ljspeech`.
+        corpus: one of `CORPORA`.
         speaker: the corpus's own name of the speaker.
         language: `en` or `pl`.
         emotion: one of `EMOTIONS`, or None where the corpus has no such label.
@@ -110,12 +110,22 @@ def _vctk(folder: Path) -> Iterator[Utterance]:
         yield from _present(Utterance(row["id"], "vctk", row["speaker"], "en", row["text"], None, media))
 
 
+def _sayings(folder: Path) -> Iterator[Utterance]:
+    for row in _rows(folder):
+        media = folder / "audio" / f"{row['id']}.wav"
+        yield from _present(Utterance(row["id"], SAYINGS, row["speaker"], "en", row["text"], row["emotion"], media))
+
+
+SAYINGS = "sayings"
+"""Lines whose words carry feeling, spoken by synthetic voices: they teach what words mean, not how people sound."""
+
 CORPORA = {
     "kathleen": Corpus("kathleen", "CC0-1.0", _kathleen),
     "ravdess": Corpus("ravdess", "CC-BY-NC-SA-4.0", _ravdess),
     "nemo": Corpus("nemo", "CC-BY-NC-SA-4.0", _nemo),
     "grid": Corpus("grid", "CC-BY-4.0", _grid),
     "vctk": Corpus("vctk", "CC-BY-4.0", _vctk),
+    SAYINGS: Corpus(SAYINGS, "synthetic", _sayings),
 }
 
 

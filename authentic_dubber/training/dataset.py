@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from authentic_dubber.batching import pad
 from authentic_dubber.config import DubberConfig
+from authentic_dubber.prosody import LEVEL_MEAN, LEVEL_SCALE, PITCH_MEAN, PITCH_SCALE, Prosody
 from authentic_dubber.synthesizer import Inputs
 from graphs import DialogueGraph
-from library_builder.types import QUERY_MODALITIES
 
 from .cache import Cache
+from .evidence import Evidence
 from .heldout import refuse_held_out
 
 POOL = 6
@@ -29,7 +31,9 @@ class Batch:
     """Inputs and what should come out.
 
     Shape:
-        mel (B, F, T), mel_lengths (B,), durations (B, N), emotion (B,) with -1 where the corpus has no label.
+        mel (B, F, T), mel_lengths (B,), durations (B, N), prosody (B, N) each; speaker (B, C) of the recording itself;
+        emotion (B,), what the director could know: -1 where the corpus has no label, neutral where the line shows
+        nothing.
     """
 
     inputs: Inputs
@@ -37,17 +41,20 @@ class Batch:
     mel_lengths: Tensor
     durations: Tensor
     emotion: Tensor
+    prosody: Prosody
+    speaker: Tensor
 
 
 class Corpus:
     """A prepared corpus as batches.
 
     Args:
-        cache: with features `mel`, `symbols`, `durations`, `speaker`, `lips`, one vector array per modality
+        cache: with features `mel`, `symbols`, `durations`, `pitch`, `speaker`, `lips`, `film`, one vector per modality
             (`own_<modality>`, zero rows where it is missing), and `hits_<modality>`, `scores_<modality>`.
         config: the model that will be trained.
         rows: which utterances; training rows by default.
         weights: how often each corpus is drawn, by name; equal shares of utterances by default.
+        kept_films: films whose pictures and references training does not see, see `Programme`.
 
     Raises:
         HeldOutError: a training row is held out.
@@ -59,16 +66,15 @@ class Corpus:
         config: DubberConfig,
         rows: Sequence[int] | None = None,
         weights: Mapping[str, float] | None = None,
+        kept_films: Sequence[int] = (),
     ) -> None:
         self.cache, self.config = cache, config
         self.rows = np.array(cache.training_rows() if rows is None else rows)
         refuse_held_out(cache.entries[i].utterance() for i in self.rows)
         self.mel, self.symbols = cache.ragged("mel"), cache.ragged("symbols")
         self.durations, self.lips = cache.ragged("durations"), cache.ragged("lips")
-        self.speaker = cache.rows("speaker")
-        self.own = {m: cache.rows(f"own_{m}") for m in (*QUERY_MODALITIES, "audio")}
-        self.hits = {m: cache.rows(f"hits_{m}") for m in QUERY_MODALITIES}
-        self.scores = {m: cache.rows(f"scores_{m}") for m in QUERY_MODALITIES}
+        self.speaker, self.pitch = cache.rows("speaker"), cache.ragged("pitch")
+        self.evidence = Evidence(cache, config, kept_films)
         self.frames = np.diff(self.mel.offsets)[self.rows]
         self.chance = self._chances(weights)
         self.voices = self._by_voice(self.rows)
@@ -130,6 +136,7 @@ class Corpus:
         lips = [self.lips[i].astype(np.float32) for i in rows]
         if rng is not None:
             lips = [x[:0] if rng.random() < self.config.train.lip_drop else x for x in lips]
+        graph = self.evidence.graph(rows, k, rng)
         inputs = Inputs(
             symbols=pad([self.symbols[i].astype(np.int64) for i in rows]),
             symbol_lengths=torch.tensor([len(self.symbols[i]) for i in rows]),
@@ -138,17 +145,50 @@ class Corpus:
             speaker=torch.from_numpy(np.asarray(self.speaker[np.array(prompts)], dtype=np.float32)),
             lips=pad(lips),
             lip_lengths=torch.tensor([len(x) for x in lips]),
-            graph=self._graph(rows, k, rng),
+            graph=graph,
+            feeling=functional.one_hot(torch.from_numpy(self.evidence.labels[rows]), len(self.config.emotions)).float(),
+            directed=torch.from_numpy(self._told(len(rows), rng)),
+            strength=torch.ones(len(rows)),
         )
-        names = self.config.emotions
-        labels = [self.cache.entries[i].emotion for i in rows]
         return Batch(
             inputs=inputs,
             mel=pad(mels).transpose(1, 2),
             mel_lengths=torch.tensor([len(x) for x in mels]),
             durations=pad([self.durations[i].astype(np.int64) for i in rows]),
-            emotion=torch.tensor([names.index(x) if x is not None else -1 for x in labels]),
+            emotion=self._answers(rows, graph),
+            prosody=self._prosody(rows, mels),
+            speaker=torch.from_numpy(np.asarray(self.speaker[rows], dtype=np.float32)),
         )
+
+    def _answers(self, rows: npt.NDArray[np.int64], graph: DialogueGraph) -> Tensor:
+        """What the director should say; reading aloud is left out, or most of what it hears would be neutral."""
+        labelled = torch.tensor([self.cache.entries[i].emotion is not None for i in rows])
+        return torch.where(labelled, self.evidence.answers(rows, graph), -1)
+
+    def _told(self, lines: int, rng: np.random.Generator | None) -> npt.NDArray[np.bool_]:
+        if rng is None:
+            return np.zeros(lines, dtype=bool)
+        return np.asarray(rng.random(lines) < self.config.train.told)
+
+    def _prosody(self, rows: npt.NDArray[np.int64], mels: Sequence[npt.NDArray[np.float32]]) -> Prosody:
+        """Means over each symbol's frames; pitch over its voiced ones where it has any."""
+        pitch, voiced, energy = [], [], []
+        for i, mel in zip(rows, mels, strict=True):
+            durations = self.durations[i].astype(np.int64)
+            starts = np.cumsum(durations) - durations
+            track = self.pitch[i].astype(np.float32)
+            level = np.log(np.exp(mel).sum(1))
+
+            def total(values: npt.NDArray[np.float32], at: npt.NDArray[np.int64] = starts) -> npt.NDArray[np.float32]:
+                return np.add.reduceat(values, at)
+
+            sounding = total(track[:, 1])
+            carried = total(track[:, 0]) / durations
+            tone = np.where(sounding > 0, total(track[:, 0] * track[:, 1]) / np.maximum(sounding, 1), carried)
+            pitch.append(((tone - PITCH_MEAN) / PITCH_SCALE).astype(np.float32))
+            voiced.append((sounding / durations).astype(np.float32))
+            energy.append(((total(level) / durations - LEVEL_MEAN) / LEVEL_SCALE).astype(np.float32))
+        return Prosody(pad(pitch), pad(voiced), pad(energy))
 
     def _crop(self, mel: npt.NDArray[np.float32], rng: np.random.Generator | None) -> npt.NDArray[np.float32]:
         longest = self.config.mel.frames(self.config.train.prompt_seconds)
@@ -156,36 +196,3 @@ class Corpus:
             return mel
         start = 0 if rng is None else int(rng.integers(len(mel) - longest))
         return mel[start : start + longest]
-
-    def _graph(
-        self, rows: npt.NDArray[np.int64], k: npt.NDArray[np.int64], rng: np.random.Generator | None
-    ) -> DialogueGraph:
-        most = int(k.max())
-        own: dict[str, Tensor] = {}
-        references: dict[str, Tensor] = {}
-        audio: dict[str, Tensor] = {}
-        own_mask, live, heard, similarity = [], [], [], []
-        for m in QUERY_MODALITIES:
-            vectors = np.asarray(self.own[m][rows], dtype=np.float32)
-            present = np.abs(vectors).sum(1) > 0
-            if rng is not None:
-                present &= rng.random(len(rows)) >= self.config.train.own_drop
-            hits = np.asarray(self.hits[m][rows][:, :most])
-            here = (hits >= 0) & (np.arange(most)[None] < k[:, None]) & present[:, None]
-            sounds = np.asarray(self.own["audio"][hits], dtype=np.float32)
-            own[m] = torch.from_numpy(vectors * present[:, None])
-            references[m] = torch.from_numpy(np.asarray(self.own[m][hits], dtype=np.float32) * here[:, :, None])
-            audio[m] = torch.from_numpy(sounds * here[:, :, None])
-            own_mask.append(present)
-            live.append(here)
-            heard.append(here & (np.abs(sounds).sum(2) > 0))
-            similarity.append(np.asarray(self.scores[m][rows][:, :most], dtype=np.float32) * here)
-        return DialogueGraph(
-            own=own,
-            own_mask=torch.from_numpy(np.stack(own_mask, 1)),
-            references=references,
-            audio=audio,
-            reference_mask=torch.from_numpy(np.stack(live, 1)),
-            audio_mask=torch.from_numpy(np.stack(heard, 1)),
-            similarity=torch.from_numpy(np.stack(similarity, 1)),
-        )

@@ -5,15 +5,15 @@ Each step writes its feature and is skipped when that is there, so an interrupte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from authentic_dubber.speaker import SpeakerEncoder
 from authentic_dubber.text import TextFrontend
-from library_builder.types import QUERY_MODALITIES, Emotion
+from library_builder.audio import LIGHT_AUDIO, emotion_of
+from library_builder.types import space_width
+from library_builder.voice import FRAMES_PER_SECOND, track_voice
 from vocoder import MelConfig, log_mel
 
 from .cache import Cache, save_ragged, save_rows
@@ -54,33 +54,24 @@ def prepare_speakers(cache: Cache, encoder: SpeakerEncoder) -> None:
     save_rows(cache.folder, "speaker", np.stack(rows).astype(np.float16))
 
 
-def prepare_vectors(cache: Cache, modality: str, width: int, read: Callable[[int], Emotion | None]) -> None:
-    """`own_<modality>`: the emotion vector of each recording, zero where it has none."""
-    name = f"own_{modality}"
-    if cache.has(name):
-        return
-    rows = np.zeros((len(cache.entries), width), dtype=np.float16)
-    for i in tqdm(range(len(cache.entries)), desc=modality, unit="clip"):
-        emotion = read(i)
-        if emotion is not None:
-            rows[i] = emotion.vector
-    save_rows(cache.folder, name, rows)
-
-
-def prepare_hits(cache: Cache, search: Callable[[int, str], Sequence[tuple[int, float]]], most: int) -> None:
-    """`hits_<modality>` and `scores_<modality>`: rows of the nearest training clips, -1 where there are fewer.
-
-    Args:
-        search: the retrieval of one row in one modality, best first; it never returns the row itself nor its
-            (speaker, text) group.
+def prepare_voices(cache: Cache, mel: MelConfig) -> None:
+    """`own_audio`: the emotion vector of each recording, zero where it has none; and `pitch`: per mel frame, semitones
+    above 55 Hz, carried on through unvoiced frames, and whether the frame is voiced.
     """
-    for modality in QUERY_MODALITIES:
-        if cache.has(f"scores_{modality}"):
-            continue
-        hits = np.full((len(cache.entries), most), -1, dtype=np.int32)
-        scores = np.zeros((len(cache.entries), most), dtype=np.float16)
-        for i in tqdm(range(len(cache.entries)), desc=f"{modality} hits", unit="clip"):
-            for rank, (row, score) in enumerate(search(i, modality)[:most]):
-                hits[i, rank], scores[i, rank] = row, score
-        save_rows(cache.folder, f"hits_{modality}", hits)
-        save_rows(cache.folder, f"scores_{modality}", scores)
+    if cache.has("pitch"):
+        return
+    frames = cache.ragged("mel")
+    vectors = np.zeros((len(cache.entries), space_width(LIGHT_AUDIO)), dtype=np.float16)
+    runs = []
+    for i in tqdm(range(len(cache.entries)), desc="voices", unit="clip"):
+        tracks = track_voice(cache.wave(i), cache.sample_rate)
+        track = np.zeros((len(frames[i]), 2), dtype=np.float32)
+        if tracks is not None:
+            vectors[i] = emotion_of(tracks).vector
+            at = np.array([mel.seconds(t) for t in range(len(track))]) * FRAMES_PER_SECOND
+            track[:, 1] = tracks.voiced[np.clip(np.rint(at).astype(int), 0, len(tracks.voiced) - 1)]
+            if tracks.voiced.any():
+                track[:, 0] = np.interp(at, np.flatnonzero(tracks.voiced), tracks.f0[tracks.voiced])
+        runs.append(track.astype(np.float16))
+    save_rows(cache.folder, "own_audio", vectors)
+    save_ragged(cache.folder, "pitch", runs)

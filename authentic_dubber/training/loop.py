@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from authentic_dubber.config import DubberConfig
+from authentic_dubber.prosody import Prosody
 from authentic_dubber.synthesizer import Synthesizer
 from vocoder.storage import load_strictly, read_config, read_tensors, whole_folder, write_config, write_tensors
 from vocoder.train import stop_signals
@@ -104,8 +105,8 @@ def train_step(state: State, batch: Batch, seed: int, bf16: bool) -> Losses:
     device = batch.mel.device
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         encoded = state.model.encode(batch.inputs)
-        spoken = state.model.decode(encoded, batch.durations, batch.inputs.graph)
-    terms = losses(config, encoded, spoken, batch)
+        spoken = state.model.decode(encoded, batch.durations, batch.prosody)
+    terms = losses(state.model, encoded, spoken, batch)
     state.optimizer.zero_grad(set_to_none=True)
     terms.total.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip)
@@ -122,8 +123,8 @@ def validate(model: Synthesizer, batch: Batch) -> tuple[dict[str, float], Tensor
     """Losses of a fixed held-out batch with recorded durations, and the mel that was made of it."""
     model.eval()
     encoded = model.encode(batch.inputs)
-    spoken = model.decode(encoded, batch.durations, batch.inputs.graph)
-    return losses(model.config, encoded, spoken, batch).scalars(), spoken.mel
+    spoken = model.decode(encoded, batch.durations)
+    return losses(model, encoded, spoken, batch).scalars(), spoken.mel
 
 
 def draw_mels(made: Tensor, real: Tensor, frames: int) -> matplotlib.figure.Figure:
@@ -208,6 +209,8 @@ def _move(batch: Batch, device: str) -> Batch:
         batch.mel_lengths.to(device),
         batch.durations.to(device),
         batch.emotion.to(device),
+        Prosody(*(channel.to(device) for channel in batch.prosody)),
+        batch.speaker.to(device),
     )
 
 

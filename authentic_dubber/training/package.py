@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from authentic_dubber.checkpoint import Card, load_acoustic, read_card
+from authentic_dubber.director import NEUTRAL
 from authentic_dubber.symbols import NAMES, PAUSES, SILENCE
 from vocoder.checkpoint import load_generator, save_generator
 from vocoder.storage import read_config, whole_folder
 
 from .cache import Cache
+from .corpora import SAYINGS
+from .durations import QUIET_BELOW
 from .loop import export
 
-_STRICTNESS = ("CC-BY-NC-SA-4.0", "CC-BY-4.0", "CC0-1.0")
+_STRICTNESS = ("CC-BY-NC-SA-4.0", "CC-BY-4.0", "CC0-1.0", "synthetic")
 _NOTICES = {
     "CC-BY-NC-SA-4.0": "this voice learned from CC BY-NC-SA 4.0 recordings: credit, share alike, no commercial use",
     "CC-BY-4.0": "this voice learned from CC BY 4.0 recordings: give credit",
@@ -25,18 +30,46 @@ _NOTICES = {
 }
 
 
-def package_checkpoint(acoustic: Path, vocoder: Path, cache_folder: Path, out: Path, name: str) -> Card:
+def package_checkpoint(
+    acoustic: Path,
+    vocoder: Path,
+    cache_folder: Path,
+    out: Path,
+    name: str,
+    *,
+    expression: float = 1.0,
+    conviction: float = 1.0,
+) -> Card:
     """Write `out` with `acoustic/`, `vocoder/` and `card.json`.
 
     Args:
         acoustic: a run folder of the acoustic training (`acoustic/` inside it is taken).
         vocoder: a run folder of the vocoder training (`generator/` inside it is taken).
+        expression, conviction: see `DubberConfig`.
 
     Raises:
         FileNotFoundError: a part is missing.
         ValueError: the two parts are for different mels.
     """
     cache = Cache(cache_folder)
+    model = load_acoustic(acoustic / "acoustic")
+    generator = load_generator(vocoder / "generator", model.config.mel)
+    steps = {"acoustic": read_config(acoustic / "acoustic")["step"], "vocoder": _vocoder_step(vocoder)}
+    sizes = {"acoustic": model, "vocoder": generator}
+    parameters = {part: sum(p.numel() for p in module.parameters()) for part, module in sizes.items()}
+    card = _card(cache, name, {"steps": steps, "parameters": parameters})
+    model.config = replace(
+        model.config, expression=expression, conviction=conviction, loudness=loudness_of_feelings(cache)
+    )
+    with whole_folder(out) as filling:
+        export(model, filling / "acoustic", steps["acoustic"], half=True)
+        save_generator(filling / "vocoder", generator, half=True)
+        (filling / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return read_card(out)
+
+
+def _card(cache: Cache, name: str, made: dict[str, Any]) -> dict[str, Any]:
+    """What was seen, under which licences, and how it was made."""
     rows = cache.training_rows()
     entries = [cache.entries[i] for i in rows]
     seen = Counter(entry.corpus for entry in entries)
@@ -44,36 +77,40 @@ def package_checkpoint(acoustic: Path, vocoder: Path, cache_folder: Path, out: P
     for entry in entries:
         hours[entry.corpus] += entry.samples / cache.sample_rate / 3600
     licences = sorted({entry.licence for entry in entries}, key=_STRICTNESS.index)
-    model = load_acoustic(acoustic / "acoustic")
-    generator = load_generator(vocoder / "generator", model.config.mel)
-    steps = {"acoustic": read_config(acoustic / "acoustic")["step"], "vocoder": _vocoder_step(vocoder)}
-    card = {
-        "name": name,
-        "licences": licences,
-        "notice": _NOTICES[licences[0]],
-        "facts": {
-            "corpora": {
-                corpus: {
-                    "recordings": seen[corpus],
-                    "hours": round(hours[corpus], 3),
-                    "licence": next(entry.licence for entry in entries if entry.corpus == corpus),
-                }
-                for corpus in sorted(seen)
-            },
-            "held_out": len(cache.held_out_rows()),
-            "phones_per_second": phones_per_second(cache, rows),
-            "steps": steps,
-            "parameters": {
-                "acoustic": sum(p.numel() for p in model.parameters()),
-                "vocoder": sum(p.numel() for p in generator.parameters()),
-            },
-        },
+    corpora = {
+        corpus: {
+            "recordings": seen[corpus],
+            "hours": round(hours[corpus], 3),
+            "licence": next(entry.licence for entry in entries if entry.corpus == corpus),
+        }
+        for corpus in sorted(seen)
     }
-    with whole_folder(out) as filling:
-        export(model, filling / "acoustic", steps["acoustic"], half=True)
-        save_generator(filling / "vocoder", generator, half=True)
-        (filling / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return read_card(out)
+    facts = {
+        "corpora": corpora,
+        "held_out": len(cache.held_out_rows()),
+        "phones_per_second": phones_per_second(cache, rows),
+        **made,
+    }
+    return {"name": name, "licences": licences, "notice": _NOTICES[licences[0]], "facts": facts}
+
+
+def loudness_of_feelings(cache: Cache) -> dict[str, float]:
+    """Per emotion, nepers of what sounds above the same voice's neutral recordings; every corpus counts the same."""
+    mels, levels = cache.ragged("mel"), defaultdict(list)
+    for i in cache.training_rows():
+        entry = cache.entries[i]
+        if entry.emotion is not None and entry.corpus != SAYINGS:
+            level = np.log(np.exp(mels[i].astype(np.float32)).sum(1))
+            heard = level[level > np.percentile(level, 95) - QUIET_BELOW]
+            levels[entry.corpus, entry.voice, entry.emotion].append(float(heard.mean()))
+    above: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (corpus, voice, emotion), values in levels.items():
+        if rest := levels.get((corpus, voice, NEUTRAL)):
+            above[emotion][corpus].append(float(np.mean(values) - np.mean(rest)))
+    return {
+        emotion: round(float(np.mean([np.mean(gaps) for gaps in corpora.values()])), 3)
+        for emotion, corpora in sorted(above.items())
+    }
 
 
 def phones_per_second(cache: Cache, rows: Sequence[int]) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Pictures for the corpora: real ones where a corpus has them, the puppet theatre's where it is sound alone.
 
 The theatre draws what an acted recording sounds like: its mouth follows the sound, its face and scene follow the
-recording's label through noise. The label reaches the drawing and never an extractor.
+recording's label through noise, in the convention of the film it is cast in. The label reaches the drawing and never an
+extractor. The last films are kept for tests: their clips stand in a library that training never asks.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from authentic_dubber.slot import evenly
+from authentic_dubber.theatre.films import Film, make_film
 from authentic_dubber.theatre.mouth import mouth_opening
-from authentic_dubber.theatre.puppet import Controls, Puppet, cast, feeling_controls
-from authentic_dubber.theatre.sets import PLACES
+from authentic_dubber.theatre.puppet import LABELS, Controls, Label, Puppet
 from authentic_dubber.theatre.stage import mouth_crops, sample_pictures
-from authentic_dubber.theatre.style import FilmStyle
 from library_builder.lips import CROP_PIXELS, crop_features
 from library_builder.media import read_frames
 from library_builder.readers import Readers
@@ -32,9 +32,36 @@ from .cache import Cache, Entry, save_ragged, save_rows
 FPS = 25.0
 SIZE = (144, 256)
 """Height and width that the theatre draws for training; the readers shrink pictures to about this."""
-VOICES_PER_FILM = 5
-_AS_FELT = {"calm": ("neutral", 0.5), "disgust": ("angry", 0.6)}
-"""The theatre acts six feelings; two labels of the acted corpora are drawn as their nearest."""
+OFF_SCREEN = -1
+"""Film number of a recording that nobody sees."""
+FILMED = -2
+"""Film number of a recording with a picture of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """Which films there are.
+
+    Attributes:
+        films: how many; the last `kept` of them are for tests.
+        natural: every so many films draws feelings with the faces people make, as most real films do.
+        noise: how far drawn feelings slide from the label, see `feeling_controls`.
+        drawn: at most so many recordings of each corpus without pictures are drawn, evenly spread.
+        unlabelled: the same for a corpus without labels, whose recordings are drawn as neutral.
+    """
+
+    films: int = 8
+    kept: int = 2
+    natural: int = 3
+    noise: float = 0.5
+    drawn: int = 2200
+    unlabelled: int = 120
+
+    def film(self, number: int) -> Film:
+        return make_film(number, natural=number % self.natural == 0)
+
+    def is_kept(self, number: int) -> bool:
+        return number >= self.films - self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,79 +70,101 @@ class Direction:
 
     Attributes:
         opening: of the mouth per video frame, following the sound, (V,).
-        place, seed: of the set and of the puppet's small movements.
+        seed: of the puppet's small movements.
     """
 
+    film: Film
     puppet: Puppet
-    style: FilmStyle
     controls: Controls
     opening: npt.NDArray[np.floating]
-    place: int
     seed: int
 
-
-class Theatre:
-    """Stages recordings: one puppet per voice, a few voices per film, each film with its own manner of drawing.
-
-    Args:
-        noise: how far drawn feelings slide from the label, see `feeling_controls`.
-    """
-
-    def __init__(self, cache: Cache, noise: float, seed: int) -> None:
-        self.cache, self.noise, self.seed = cache, noise, seed
-        voices = sorted({entry.voice for entry in cache.entries})
-        self.puppets = dict(zip(voices, cast(seed, len(voices)), strict=True))
-        self.films = {voice: FilmStyle.of_film(n // VOICES_PER_FILM) for n, voice in enumerate(voices)}
-
-    def direct(self, i: int) -> Direction:
-        """The staging of recording `i`, the same every time."""
-        entry, rng = self.cache.entries[i], np.random.default_rng([self.seed, i])
-        felt = entry.emotion or "neutral"
-        label, intensity = _AS_FELT.get(felt, (felt, 1.0))
-        return Direction(
-            puppet=self.puppets[entry.voice],
-            style=self.films[entry.voice],
-            controls=feeling_controls(label, intensity, self.noise, rng),  # type: ignore[arg-type]
-            opening=mouth_opening(self.cache.wave(i), self.cache.sample_rate, FPS),
-            place=int(rng.integers(len(PLACES))),
-            seed=int(rng.integers(1 << 30)),
-        )
-
-    def pictures(self, i: int, count: int) -> list[Frame]:
+    def pictures(self, count: int) -> list[Frame]:
         """A few pictures of the staged recording."""
-        d = self.direct(i)
         return sample_pictures(
-            d.puppet, d.controls, d.opening, FPS, count, size=SIZE, style=d.style, seed=d.seed, place=PLACES[d.place]
+            self.puppet,
+            self.controls,
+            self.opening,
+            FPS,
+            count,
+            size=SIZE,
+            style=self.film.style,
+            seed=self.seed,
+            place=self.film.place,
         )
 
-    def crops(self, i: int) -> npt.NDArray[np.uint8]:
+    def crops(self) -> npt.NDArray[np.uint8]:
         """The mouth in every frame, grey, (V, h, w)."""
-        d = self.direct(i)
-        crops = mouth_crops(d.opening, d.puppet, d.seed, CROP_PIXELS, controls=d.controls, style=d.style)
+        style = self.film.style
+        crops = mouth_crops(self.opening, self.puppet, self.seed, CROP_PIXELS, controls=self.controls, style=style)
         return np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]).astype(np.uint8)
 
 
-def prepare_looks(cache: Cache, readers: Readers, theatre: Theatre, *, frames: int, drawn: int) -> None:
-    """`own_scene`, `own_face`, `own_text`; a text vector is read with the captions, as at inference.
+def stage(
+    film: Film, label: Label, opening: npt.NDArray[np.floating], noise: float, rng: np.random.Generator
+) -> Direction:
+    """Cast and light one line of a film."""
+    puppet = film.puppets[int(rng.integers(len(film.puppets)))]
+    controls = film.controls(label, noise, rng)
+    return Direction(film, puppet, controls, opening, int(rng.integers(1 << 30)))
+
+
+class Theatre:
+    """Stages recordings, every one in one film.
+
+    A recording whose label the theatre cannot act is not drawn, nor one that is held out.
+    """
+
+    def __init__(self, cache: Cache, programme: Programme, seed: int) -> None:
+        self.cache, self.programme, self.seed = cache, programme, seed
+        self._films = [programme.film(number) for number in range(programme.films)]
+        self.numbers = self._cast()
+
+    def _cast(self) -> npt.NDArray[np.int8]:
+        """Film number of each recording, (U,)."""
+        numbers = np.full(len(self.cache.entries), OFF_SCREEN, dtype=np.int8)
+        by_corpus: dict[str, list[int]] = defaultdict(list)
+        for i in self.cache.training_rows():
+            entry = self.cache.entries[i]
+            if not entry.has_picture and (entry.emotion is None or entry.emotion in LABELS):
+                by_corpus[entry.corpus].append(i)
+        rng = np.random.default_rng([self.seed, 29])
+        for _, rows in sorted(by_corpus.items()):
+            labelled = self.cache.entries[rows[0]].emotion is not None
+            most = min(self.programme.drawn if labelled else self.programme.unlabelled, len(rows))
+            for j in np.linspace(0, len(rows) - 1, most):
+                numbers[rows[int(j)]] = rng.integers(self.programme.films)
+        numbers[[i for i, entry in enumerate(self.cache.entries) if entry.has_picture]] = FILMED
+        return numbers
+
+    def direct(self, i: int) -> Direction:
+        """The staging of recording `i`, the same every time; one that is off screen is drawn for its mouth alone."""
+        entry, rng = self.cache.entries[i], np.random.default_rng([self.seed, i])
+        film = self._films[int(self.numbers[i])] if self.numbers[i] >= 0 else self._films[i % len(self._films)]
+        label = next((name for name in LABELS if name == entry.emotion), LABELS[0])
+        opening = mouth_opening(self.cache.wave(i), self.cache.sample_rate, FPS)
+        return stage(film, label, opening, self.programme.noise, rng)
+
+
+def prepare_looks(cache: Cache, readers: Readers, theatre: Theatre, *, frames: int) -> None:
+    """`film`, `own_scene`, `own_face`, `own_text`; a text vector is read with the captions, as at inference.
 
     Args:
         frames: pictures per utterance that the readers see.
-        drawn: at most so many recordings of each corpus without pictures are drawn, evenly spread; the face readers
-            cost a third of a second each. The others keep their words alone, as off-screen lines do.
     """
     if cache.has("own_text"):
         return
     spaces: dict[Modality, str] = {"scene": readers.scene.space, "face": readers.face.space, "text": readers.text.space}
     rows = {m: np.zeros((len(cache.entries), space_width(s)), dtype=np.float16) for m, s in spaces.items()}
-    staged = _spread(cache, drawn)
     for i, entry in enumerate(tqdm(cache.entries, desc="pictures", unit="clip")):
         shown: Sequence[Frame] = ()
         if entry.has_picture:
             shown = evenly(_film(entry, cache), frames)
-        elif i in staged:
-            shown = theatre.pictures(i, frames)
-        for modality, reading in _readings(shown, readers, entry.text).items():
+        elif theatre.numbers[i] >= 0:
+            shown = theatre.direct(i).pictures(frames)
+        for modality, reading in readings(shown, readers, entry.text).items():
             rows[modality][i] = reading.emotion.vector
+    save_rows(cache.folder, "film", theatre.numbers)
     for modality, values in rows.items():
         save_rows(cache.folder, f"own_{modality}", values)
 
@@ -130,17 +179,9 @@ def prepare_lips(cache: Cache, readers: Readers, theatre: Theatre) -> None:
             film = _film(entry, cache)
             features = readers.lips.read(film, readers.face.read(film).track).features
         else:
-            features = crop_features(theatre.crops(i))
+            features = crop_features(theatre.direct(i).crops())
         runs.append(features.astype(np.float16))
     save_ragged(cache.folder, "lips", runs)
-
-
-def _spread(cache: Cache, most: int) -> set[int]:
-    by_corpus: dict[str, list[int]] = defaultdict(list)
-    for i, entry in enumerate(cache.entries):
-        if not entry.has_picture:
-            by_corpus[entry.corpus].append(i)
-    return {rows[int(j)] for rows in by_corpus.values() for j in np.linspace(0, len(rows) - 1, min(most, len(rows)))}
 
 
 def _film(entry: Entry, cache: Cache) -> list[Frame]:
@@ -148,7 +189,8 @@ def _film(entry: Entry, cache: Cache) -> list[Frame]:
     return list(read_frames(Path(entry.media), start=entry.start, end=end, max_height=270))
 
 
-def _readings(frames: Sequence[Frame], readers: Readers, text: str) -> dict[Modality, Reading]:
+def readings(frames: Sequence[Frame], readers: Readers, text: str) -> dict[Modality, Reading]:
+    """What the readers say of a line: its words with the captions of what is seen, as at inference."""
     found: dict[Modality, Reading | None] = {}
     if frames:
         found = {"scene": readers.scene.read(frames), "face": readers.face.read(frames).reading}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from authentic_dubber.config import Vocabulary
@@ -15,16 +13,17 @@ from authentic_dubber.speaker import GE2E
 from authentic_dubber.symbols import INVENTORY_NAME, SYMBOL_COUNT
 from authentic_dubber.text import TextFrontend
 from library_builder.readers import Readers, build_readers
-from library_builder.types import MODALITIES, Clip, Emotion, Modality, space_width
-from retrieval import Library, commit
+from library_builder.types import MODALITIES
 from vocoder import MelConfig
 from vocoder.storage import write_tensors
 
 from .cache import Cache
-from .corpora import EMOTIONS, read_corpora
+from .corpora import EMOTIONS, SAYINGS, read_corpora
 from .durations import prepare_durations, train_aligner
-from .features import prepare_hits, prepare_mels, prepare_speakers, prepare_symbols, prepare_vectors
-from .pictures import Theatre, prepare_lips, prepare_looks
+from .features import prepare_mels, prepare_speakers, prepare_symbols, prepare_voices
+from .pictures import Programme, Theatre, prepare_lips, prepare_looks
+from .references import prepare_references
+from .sayings import make_sayings
 from .sound import prepare_waves
 
 log = logging.getLogger(__name__)
@@ -34,14 +33,11 @@ log = logging.getLogger(__name__)
 class PrepareConfig:
     """What preparation may choose."""
 
-    corpora: tuple[str, ...] = ("kathleen", "ravdess", "nemo", "grid")
+    corpora: tuple[str, ...] = ("kathleen", "ravdess", "nemo", "grid", SAYINGS)
     aligner_steps: int = 800
     aligner_batch: int = 16
-    picture_noise: float = 0.45
-    """How far drawn feelings slide from a recording's label."""
-    picture_frames: int = 6
-    drawn_per_corpus: int = 700
-    """Recordings of a corpus without pictures whose face and scene are drawn, see `prepare_looks`."""
+    programme: Programme = field(default_factory=Programme)
+    picture_frames: int = 4
     references: int = 10
     """Hits kept per modality; training draws K up to this."""
     seed: int = 0
@@ -61,32 +57,42 @@ def prepare(data: Path, folder: Path, config: PrepareConfig) -> Cache:
         ValueError: the folder was prepared with other settings.
         library_builder.media.MediaError: a recording cannot be read.
     """
-    mel = MelConfig()
     _same_settings(folder, config)
+    cache, readers = prepare_sound(data, folder, config), build_readers("light")
+    if not cache.has("durations"):
+        aligner = train_aligner(
+            cache,
+            SYMBOL_COUNT,
+            MelConfig().n_mels,
+            steps=config.aligner_steps,
+            batch=config.aligner_batch,
+            seed=config.seed,
+        )
+        write_tensors(folder / "aligner.safetensors", aligner.state_dict())
+        prepare_durations(cache, aligner)
+    theatre = Theatre(cache, config.programme, config.seed)
+    prepare_looks(cache, readers, theatre, frames=config.picture_frames)
+    prepare_lips(cache, readers, theatre)
+    prepare_references(cache, readers, config.programme, config.references)
+    return cache
+
+
+def prepare_sound(data: Path, folder: Path, config: PrepareConfig) -> Cache:
+    """The features that need no picture: waves, mels, symbols, speakers, pitch and how each recording sounds."""
+    mel = MelConfig()
     if not (folder / "index.json").is_file():
-        prepare_waves(read_corpora(data, config.corpora), folder, mel.sample_rate)
+        recorded = tuple(name for name in config.corpora if name != SAYINGS)
+        utterances = read_corpora(data, recorded)
+        if SAYINGS in config.corpora:
+            make_sayings(folder, seed=config.seed)
+            utterances += read_corpora(folder, (SAYINGS,))
+        prepare_waves(utterances, folder, mel.sample_rate)
     cache = Cache(folder)
-    readers = build_readers("light")
     prepare_mels(cache, mel)
     with Espeak() as espeak:
         prepare_symbols(cache, TextFrontend(espeak))
     prepare_speakers(cache, GE2E())
-
-    def heard(i: int) -> Emotion | None:
-        reading = readers.audio.read(cache.wave(i), cache.sample_rate)
-        return None if reading is None else reading.emotion
-
-    prepare_vectors(cache, "audio", space_width(readers.audio.space), heard)
-    if not cache.has("durations"):
-        aligner = train_aligner(
-            cache, SYMBOL_COUNT, mel.n_mels, steps=config.aligner_steps, batch=config.aligner_batch, seed=config.seed
-        )
-        write_tensors(folder / "aligner.safetensors", aligner.state_dict())
-        prepare_durations(cache, aligner)
-    theatre = Theatre(cache, config.picture_noise, config.seed)
-    prepare_looks(cache, readers, theatre, frames=config.picture_frames, drawn=config.drawn_per_corpus)
-    prepare_lips(cache, readers, theatre)
-    _retrieve(cache, readers, config.references)
+    prepare_voices(cache, mel)
     return cache
 
 
@@ -97,31 +103,3 @@ def _same_settings(folder: Path, config: PrepareConfig) -> None:
         raise ValueError(f"{folder}: was prepared with other settings, see {path.name}; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(wanted, encoding="utf-8")
-
-
-def _retrieve(cache: Cache, readers: Readers, most: int) -> None:
-    """Ask a real library of the training rows; no query finds itself, nor another take of its line by its speaker."""
-    if cache.has("scores_text"):
-        return
-    spaces: dict[Modality, str] = {modality: getattr(readers, modality).space for modality in MODALITIES}
-    vectors = {modality: cache.rows(f"own_{modality}") for modality in MODALITIES}
-
-    def clip(i: int) -> Clip:
-        entry = cache.entries[i]
-        emotions = {m: Emotion(spaces[m], vectors[m][i]) for m in MODALITIES if abs(vectors[m][i]).sum() > 0}
-        seconds = entry.samples / cache.sample_rate
-        return Clip(f"{i:06d}", entry.key, 0.0, seconds, entry.voice, entry.text, entry.corpus, emotions=emotions)
-
-    with tempfile.TemporaryDirectory() as scratch:
-        commit(Path(scratch), (clip(i) for i in cache.training_rows()))
-        library = Library.open(Path(scratch))
-
-        def search(i: int, modality: str) -> Sequence[tuple[int, float]]:
-            asking = clip(i)
-            query = {m: e for m, e in asking.emotions.items() if m == modality}
-            if not query:
-                return ()
-            found = library.top_k(query, most, **library.leave_out(asking)._asdict())
-            return [(int(hit.clip.id), hit.score) for hits in found.hits.values() for hit in hits]
-
-        prepare_hits(cache, search, most)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cache import Cache
+from .corpora import SAYINGS
 
 
 class CorpusWaves:
@@ -21,7 +22,8 @@ class CorpusWaves:
 
     def __init__(self, cache: Cache, shown: int = 4) -> None:
         self.cache = cache
-        self.rows = cache.training_rows()
+        # What a synthesizer spoke would teach a vocoder to sound like one.
+        self.rows = [i for i in cache.training_rows() if cache.entries[i].corpus != SAYINGS]
         lengths = np.array([cache.entries[i].samples for i in self.rows], dtype=np.float64)
         self.chance = lengths / lengths.sum()
         kept = cache.held_out_rows()

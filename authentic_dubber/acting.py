@@ -1,0 +1,101 @@
+"""A voice director's wishes, carried out: feelings as shares of the taxonomy, pinned and banned references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from library_builder.media import read_wave
+from library_builder.readers import Readers
+from library_builder.types import QUERY_MODALITIES, Emotion, Modality
+from retrieval import Hit, Library
+from retrieval.library import Retrieved
+
+from .director import NEUTRAL
+from .synthesizer import Synthesizer
+from .types import Acting
+
+
+def parse_emotion(text: str) -> tuple[str, float]:
+    """`angry:0.7` or `angry` as a name and a share.
+
+    Raises:
+        ValueError: not of this form.
+    """
+    name, colon, share = text.strip().partition(":")
+    try:
+        weight = float(share) if colon else 1.0
+    except ValueError as error:
+        raise ValueError(f"expected an emotion as NAME or NAME:SHARE, got {text!r}") from error
+    if not name or not 0 <= weight <= 1:
+        raise ValueError(f"expected an emotion as NAME or NAME:SHARE with a share from 0 to 1, got {text!r}")
+    return name.strip().casefold(), weight
+
+
+def feeling_of(
+    acting: Acting, model: Synthesizer, readers: Readers, *, device: str = "cpu"
+) -> npt.NDArray[np.float32] | None:
+    """The shares of the taxonomy that acting asks for; None when it leaves the feeling to picture and words.
+
+    Shape:
+        -> (E,), sums to one.
+
+    Raises:
+        ValueError: the taxonomy lacks the emotion, or the recording holds no sound.
+        library_builder.media.MediaError: the recording cannot be read.
+    """
+    names = model.config.emotions
+    if acting.emotion is not None:
+        if acting.emotion not in names:
+            raise ValueError(f"this checkpoint feels {', '.join(names)}; got {acting.emotion!r}")
+        shares = np.zeros(len(names), dtype=np.float32)
+        shares[names.index(NEUTRAL)] = 1 - acting.weight
+        shares[names.index(acting.emotion)] += acting.weight
+        return shares
+    if acting.like is None:
+        return None
+    rate = model.config.mel.sample_rate
+    reading = readers.audio.read(read_wave(acting.like, sample_rate=rate), rate)
+    if reading is None:
+        raise ValueError(f"{acting.like}: expected a recording of a voice, found no sound in it")
+    with torch.inference_mode():
+        heard = model.director.listen(torch.tensor(reading.emotion.vector)[None].to(device))
+    result: npt.NDArray[np.float32] = heard[0].float().softmax(0).cpu().numpy()
+    return result
+
+
+def find_references(library: Library, query: Mapping[Modality, Emotion], k: int, acting: Acting) -> Retrieved:
+    """The k nearest clips per modality, with pinned clips first and banned ones absent.
+
+    Raises:
+        ValueError: a pinned clip is not in the library, or as `Library.top_k`.
+    """
+    found = library.top_k(query, k, without=(*acting.pin, *acting.ban))
+    if not acting.pin:
+        return found
+    hits = {m: _pinned(library, m, query[m], acting.pin, found.hits[m])[:k] for m in QUERY_MODALITIES if m in query}
+    return replace(found, hits=hits)
+
+
+def _pinned(
+    library: Library, modality: Modality, asking: Emotion, pins: Sequence[str], nearest: Sequence[Hit]
+) -> tuple[Hit, ...]:
+    """Pinned clips that have this modality, then the nearest, ranked in this order."""
+    clips = [library.clip(name) for name in pins]
+    first = [
+        Hit(
+            clip,
+            modality,
+            1,
+            float(clip.emotions[modality].vector @ asking.vector),
+            clip.emotions[modality],
+            clip.emotions.get("audio"),
+        )
+        for clip in clips
+        if modality in clip.emotions
+    ]
+    return tuple(replace(hit, rank=rank) for rank, hit in enumerate([*first, *nearest], start=1))
