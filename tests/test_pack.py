@@ -38,6 +38,14 @@ def speech_like(samples: int, seed: int) -> npt.NDArray[np.int16]:
     return np.asarray(np.rint(sound * 12000), dtype=np.int16)
 
 
+WAVE = speech_like(2 * RATE, 1).astype(np.float32) / 32768
+
+
+def lag(before: npt.NDArray[Any], now: npt.NDArray[Any]) -> int:
+    """Samples by which `now` is late."""
+    return int(np.argmax(signal.correlate(now, before, mode="full", method="fft"))) - (len(before) - 1)
+
+
 @pytest.fixture
 def corpus(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     """A made-up corpus that sounds like speech, with two held-out recordings, in strips of a few recordings each."""
@@ -119,24 +127,22 @@ def test_waves_come_back_where_they_were(corpus: Cache, tmp_path: Path) -> None:
     for i in range(len(corpus.entries)):
         before, now = corpus.wave(i).astype(np.float64), back.wave(i).astype(np.float64)
         assert now.shape == before.shape
-        lag = int(np.argmax(signal.correlate(now, before, mode="full", method="fft"))) - (len(before) - 1)
-        assert abs(lag) <= 1, i
+        assert abs(lag(before, now)) <= 1, corpus.entries[i].id
         ratios.append(10 * np.log10(np.sum(before**2) / np.sum((now - before) ** 2)))
-    # A lag of one sample alone would leave less than 10 dB of the second resonance.
-    assert min(ratios) > 10
+    assert min(ratios) > 10  # coded speech has 13 dB and more at this rate, sound in another place about -3
 
 
-def test_another_decoder_finds_the_same_samples(tmp_path: Path) -> None:
-    """libsndfile against FFmpeg: if either forgot the pre-skip (6.5 ms) the two would disagree by 143 samples."""
-    wave = speech_like(RATE, 1).astype(np.float32) / 32768
-    strips.write_strip(tmp_path / "one.opus", [wave], RATE, 20)
+def test_another_decoder_finds_the_sound_in_the_same_place(tmp_path: Path) -> None:
+    """libsndfile against FFmpeg: if either forgot the pre-skip, 6.5 ms, they would disagree by 143 samples.
+
+    Two is what they may: below 24 kHz the standard leaves the last resampling, and so its delay, to the decoder.
+    """
+    strips.write_strip(tmp_path / "one.opus", [WAVE], RATE, 20)
     own, rate = soundfile.read(tmp_path / "one.opus", dtype="float32")
     expected = soxr.resample(own, rate, RATE, quality="HQ")
     got = read_wave(tmp_path / "one.opus", sample_rate=RATE)
     assert abs(len(got) - len(expected)) <= 1
-    n = min(len(got), len(expected))
-    # Two decoders of one standard, at 24 and 48 kHz: alike but for what lies near 11 kHz.
-    assert np.sum((got[:n] - expected[:n]) ** 2) < 0.01 * np.sum(expected[:n] ** 2)
+    assert abs(lag(expected, got)) <= 2
 
 
 def test_mels_are_those_of_the_unpacked_sound(corpus: Cache, tmp_path: Path) -> None:
@@ -149,19 +155,18 @@ def test_mels_are_those_of_the_unpacked_sound(corpus: Cache, tmp_path: Path) -> 
 
 
 def test_a_higher_rate_is_larger_and_truer(tmp_path: Path) -> None:
-    wave = speech_like(3 * RATE, 2).astype(np.float32) / 32768
     errors, sizes = [], []
     for kbps in (10, 20, 64):
         path = tmp_path / f"{kbps}.opus"
-        strips.write_strip(path, [wave], RATE, kbps)
-        (now,) = strips.read_strip(path, [len(wave)], RATE)
-        errors.append(float(np.sum((now - wave) ** 2)))
+        strips.write_strip(path, [WAVE], RATE, kbps)
+        (now,) = strips.read_strip(path, [len(WAVE)], RATE)
+        errors.append(float(np.sum((now - WAVE) ** 2)))
         sizes.append(path.stat().st_size)
     assert errors == sorted(errors, reverse=True) and sizes == sorted(sizes)
-    # Variable bit rate: twenty thousand bits a second on average over real speech, far from exact over three seconds.
-    assert sizes[1] * 8 / 3 == pytest.approx(20_000, rel=0.4)
+    # Variable bit rate: twenty thousand bits a second on average over real speech, far from exact over two seconds.
+    assert sizes[1] * 8 / 2 == pytest.approx(20_000, rel=0.4)
     with pytest.raises(ValueError, match="got 3"):
-        strips.write_strip(tmp_path / "x.opus", [wave], RATE, 3)
+        strips.write_strip(tmp_path / "x.opus", [WAVE], RATE, 3)
 
 
 # What stays behind.

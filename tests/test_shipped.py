@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +25,17 @@ def dubber() -> Dubber:
 
 
 @pytest.fixture(scope="module")
-def voice(dubber: Dubber, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Voice]:
+def voice_wave(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prompt") / "prompt.wav"
     with Espeak() as espeak:
         wave, rate = espeak.speak("The lamp is lit, and the boat is waiting by the shore.", "en-us")
     write_wave(path, wave, rate)
-    yield dubber.voice("Ada", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def voice(dubber: Dubber, voice_wave: Path) -> Voice:
+    return dubber.voice("Ada", voice_wave)
 
 
 def line(i: int) -> Line:
@@ -102,3 +106,25 @@ def test_it_stays_small() -> None:
 
     total = sum(path.stat().st_size for path in Path(packaged_checkpoint()).rglob("*") if path.is_file())
     assert total <= 40 * 2**20
+
+
+def test_the_permissive_voice_is_whole_small_and_free_of_nc() -> None:
+    """`--commercial-only` finds a checkpoint that no recording with an NC licence has touched."""
+    from authentic_dubber.checkpoint import packaged_checkpoint, read_card
+
+    folder = packaged_checkpoint(commercial_only=True)
+    card = read_card(folder)
+    assert card.licences and not any("NC" in licence for licence in card.licences)
+    assert set(card.facts["corpora"]) == {"kathleen", "grid", "sayings"}
+    sizes = [sum(p.stat().st_size for p in f.rglob("*") if p.is_file()) for f in (folder, packaged_checkpoint())]
+    assert sizes[0] < sizes[1]
+
+
+def test_the_permissive_voice_speaks_and_says_what_it_may_be_used_for(voice_wave: Path) -> None:
+    from authentic_dubber.checkpoint import packaged_checkpoint
+    from authentic_dubber.dubber import Dubber
+
+    dubber = Dubber.load(packaged_checkpoint(commercial_only=True), device="cpu")
+    take = dubber.say(line(0), dubber.voice("Ada", voice_wave))
+    assert float(np.sqrt(np.mean(take.wave**2))) > 0.005
+    assert take.provenance["licences"] == list(dubber.licences)
