@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 dub prepare "$data" "$work/corpus"
 dub train-vocoder "$work/corpus" "$work/vocoder" --steps 14000 --adversarial-from 14000 &
 dub train "$work/corpus" "$work/words" --words-only --steps 7400
-dub train "$work/corpus" "$work/starter" --start-from "$work/words/acoustic" --steps 2600 --director-steps 2000
+dub train "$work/corpus" "$work/starter" --start-from "$work/words/acoustic" --steps 4700 --director-steps 2000
 wait
-dub package "$work/starter" "$work/vocoder" "$work/corpus" "$work/checkpoint" --expression 1.3 --conviction 2
+dub package "$work/starter" "$work/vocoder" "$work/corpus" "$work/checkpoint" --expression 1.6 --conviction 2.5
 python "$(dirname "$0")/sets.py" "$work/corpus" "$work/sets"
