@@ -290,6 +290,17 @@ def test_a_folder_of_something_else_is_left_alone(corpus: Cache, tmp_path: Path)
     assert (tmp_path / "mine" / "novel.txt").read_text() == "once"
 
 
+def test_an_unfinished_preparation_is_not_packed(corpus: Cache, tmp_path: Path) -> None:
+    (corpus.folder / "speaker.npy").unlink()
+    with pytest.raises(ValueError, match="expected a finished preparation, got none of speaker"):
+        pack(corpus.folder, tmp_path / "pack")
+
+
+def test_what_an_evaluation_kept_in_a_corpus_stays_behind(corpus: Cache, tmp_path: Path) -> None:
+    save_rows(corpus.folder, "functionals-0b454521", np.zeros((24, 3)))
+    assert "functionals-0b454521" not in pack(corpus.folder, tmp_path / "pack").megabytes
+
+
 def test_a_failed_pack_leaves_nothing(corpus: Cache, tmp_path: Path) -> None:
     (corpus.folder / "film.npy").write_bytes(b"broken")
     with pytest.raises(ValueError):

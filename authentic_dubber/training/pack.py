@@ -8,8 +8,8 @@ features/<feature>.npy.xz       one row per recording, or all runs of rows one a
 features/<feature>.lengths.npy.xz   rows in each run
 features/<feature>.scales.npy.xz    where a feature was rounded: what one step is worth, per column
 
-Mels are left out: they are made again from the sound, so that a model learns the mels of the waves it is shown with.
-Lips are rounded to 8 bits. All else comes back to the last bit.
+Mels are left out: they are made again from the sound, so that mels and waves fit each other. Lips are rounded to 8 bits.
+All else comes back to the last bit.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from .strips import check_kbps, plan_strips, write_strip
 PACK_SCHEMA = "authentic-dubber/pack/1"
 MANIFEST, INDEX, SETTINGS = "pack.json", "index.json.xz", "prepare.json"
 SOUND, FEATURES = "sound", "features"
-LEFT_OUT = ("mel",)
-"""Made again from the sound."""
+NEEDED = ("durations", "film", "lips", "pitch", "speaker", "symbols")
+"""What every training reads, beside mels and these families."""
+FAMILIES = ("own_", "hits_", "scores_")
 ROUNDED = ("lips",)
 STEPS = 127
 """Steps of a rounded column from zero to its largest magnitude: all that eight bits hold of both signs."""
@@ -86,7 +87,8 @@ def pack(folder: Path, out: Path, config: PackConfig | None = None) -> Packed:
 
     Raises:
         FileNotFoundError: `folder` is no prepared corpus.
-        ValueError: `out` holds something else than a pack, the bit rate is out of range, or there is nothing to pack.
+        ValueError: `out` holds something else than a pack, the bit rate is out of range, there is
+            nothing to pack, or the preparation is unfinished.
     """
     config = config or PackConfig()
     check_kbps(config.kbps)
@@ -142,6 +144,11 @@ def strip_name(number: int) -> str:
     return f"{SOUND}/{number:03d}.opus"
 
 
+def travels(feature: str) -> bool:
+    """Whether a feature belongs into a pack: mels are made again, and what an evaluation kept for itself is too."""
+    return feature in NEEDED or (feature.isidentifier() and feature.startswith(FAMILIES))
+
+
 def array_name(feature: str, part: str = "") -> str:
     return f"{FEATURES}/{feature}{part and '.'}{part}.npy.xz"
 
@@ -188,7 +195,9 @@ def _media(entry: Entry) -> str:
 def _pack_features(cache: Cache, rows: npt.NDArray[np.int64], folder: Path) -> dict[str, Kind]:
     folder.mkdir()
     names = sorted(path.name.removesuffix(".npy") for path in cache.folder.glob("*.npy"))
-    wanted = [name for name in names if not name.endswith(".offsets") and name not in LEFT_OUT]
+    wanted = [name for name in names if travels(name)]
+    if missing := sorted(set(NEEDED) - set(wanted)):
+        raise ValueError(f"{cache.folder}: expected a finished preparation, got none of {', '.join(missing)}")
     kinds: dict[str, Kind] = {}
     for name in tqdm(wanted, desc="features", unit="feature"):
         if f"{name}.offsets" not in names:

@@ -20,7 +20,7 @@ from vocoder.mel import MelConfig
 
 from .cache import INT16_SCALE, SCHEMA, Cache, Entry, save_index, save_ragged, save_rows
 from .features import prepare_mels
-from .pack import INDEX, MANIFEST, PACK_SCHEMA, SETTINGS, array_name, sha256, strip_name
+from .pack import INDEX, MANIFEST, PACK_SCHEMA, SETTINGS, array_name, sha256, strip_name, travels
 from .strips import read_strip
 
 CLAIM = "unpacked.json"
@@ -64,7 +64,7 @@ class Pack:
         for name in self.sha256:
             self._check_file(name)
         for name in self.features:
-            if not name.isidentifier():
+            if not travels(name):
                 raise ValueError(f"{folder / MANIFEST}: expected names of features, got {name!r}")
         self.sample_rate: int = MelConfig().sample_rate
         self.entries = self._read_index()
