@@ -260,3 +260,12 @@ def test_quiet_frames_are_the_quiet_ones() -> None:
     mel = np.full((40, 80), -2.0, dtype=np.float32)
     mel[10:20] = -9.0
     assert quiet_frames(mel).nonzero()[0].tolist() == list(range(10, 20))
+
+
+def test_a_corpus_without_held_out_recordings_trains_and_shows_none(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack leaves them behind by default; the training used to end on an empty batch."""
+    monkeypatch.setattr(corpus.cache, "held_out_rows", lambda: [])
+    corpus.config = steps(corpus.config, 1)
+    assert train(corpus, tmp_path / "run", progress=False) == "finished"

@@ -162,8 +162,7 @@ def train(
     """
     schedule = schedule or Schedule()
     state = _begin(corpus.config, folder, seed, device, start_from)
-    kept = corpus.cache.held_out_rows()
-    shown = corpus.fixed(kept[:: max(1, len(kept) // 12)][:12], k=3)
+    shown = _shown(corpus)
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     total = corpus.config.train.total_steps
     writer = SummaryWriter(str(folder / "events"), purge_step=state.step)
@@ -187,6 +186,12 @@ def train(
     (folder / STOP_FILE).unlink(missing_ok=True)
     log.info("acoustic training at step %d of %d: %s", state.step, total, reason)
     return reason
+
+
+def _shown(corpus: Corpus) -> Batch | None:
+    """A dozen held-out lines to report on; None where there are none, for a pack may leave them all behind."""
+    kept = corpus.cache.held_out_rows()
+    return corpus.fixed(kept[:: max(1, len(kept) // 12)][:12], k=3) if kept else None
 
 
 def _begin(
@@ -215,14 +220,14 @@ def _move(batch: Batch, device: str) -> Batch:
 
 
 def _after_step(
-    state: State, terms: Losses, shown: Batch, writer: SummaryWriter, bar: tqdm[Any], schedule: Schedule
+    state: State, terms: Losses, shown: Batch | None, writer: SummaryWriter, bar: tqdm[Any], schedule: Schedule
 ) -> None:
     if state.step % schedule.log_every == 0:
         scalars = terms.scalars()
         for name, value in scalars.items():
             writer.add_scalar(f"train/{name}", value, state.step)
         bar.set_postfix(mel=f"{scalars['mel']:.3f}", duration=f"{scalars['duration']:.3f}")
-    if state.step in EARLY_REPORTS or state.step % schedule.report_every == 0:
+    if shown is not None and (state.step in EARLY_REPORTS or state.step % schedule.report_every == 0):
         device = next(state.average.parameters()).device
         scalars, mel = validate(state.average, _move(shown, str(device)))
         for name, value in scalars.items():

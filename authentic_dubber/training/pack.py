@@ -8,8 +8,8 @@ features/<feature>.npy.xz       one row per recording, or all runs of rows one a
 features/<feature>.lengths.npy.xz   rows in each run
 features/<feature>.scales.npy.xz    where a feature was rounded: what one step is worth, per column
 
-Mels are left out: they are made again from the sound, so that mels and waves fit each other. Lips are rounded to 8 bits.
-All else comes back to the last bit.
+Mels are left out: they are made again from the sound, so that mels and waves fit each other. Lips are rounded to eight
+bits. All else comes back to the last bit.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def pack(folder: Path, out: Path, config: PackConfig | None = None) -> Packed:
     if not len(rows):
         raise ValueError(f"{folder}: expected recordings to pack, got none")
     with whole_folder(out) as filling:
-        strips = _pack_sound(cache, rows, filling, config.kbps)
-        entries = _pack_index(cache, rows, filling)
         features = _pack_features(cache, rows, filling / FEATURES)
+        entries = _pack_index(cache, rows, filling)
+        strips = _pack_sound(cache, rows, filling, config.kbps)
         if (folder / SETTINGS).is_file():
             shutil.copyfile(folder / SETTINGS, filling / SETTINGS)
         parts = _parts(filling)
