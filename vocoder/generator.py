@@ -172,7 +172,7 @@ class IstftGenerator(nn.Module):
             self.blocks = nn.Sequential(*(ConvNeXtBlock(config) for _ in range(config.blocks)))
             self.last_norm = nn.LayerNorm(config.dim)
             self.head = nn.Linear(config.dim, mel_config.n_fft + 2)
-            self.apply(_initialise)
+            self.apply(initialise)
         self.istft = InverseStft(mel_config)
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -187,7 +187,8 @@ class IstftGenerator(nn.Module):
             return self.istft(torch.complex(magnitude * torch.cos(phase), magnitude * torch.sin(phase)))
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Vocos's first weights for one layer: narrow, and no bias."""
     if isinstance(module, nn.Conv1d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         assert module.bias is not None, "every layer here has a bias"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .generator import ConvNeXtBlock, InverseStft, IstftConfig, check_shape
+from .generator import ConvNeXtBlock, InverseStft, IstftConfig, check_shape, initialise
 from .mel import MelConfig
 from .pitch import Pitch, PitchReader
 
@@ -96,7 +96,7 @@ class HarmonicGenerator(nn.Module):
             self.last_norm = nn.LayerNorm(config.dim)
             self.bins = mel_config.n_fft // 2 + 1
             self.head = nn.Linear(config.dim, 3 * self.bins)
-            self.apply(_initialise)
+            self.apply(initialise)
         with torch.no_grad():
             self.head.bias[: 2 * self.bins] = _FIRST_GAIN
         self.istft = InverseStft(mel_config)
@@ -170,10 +170,3 @@ def _stretched(frames: Tensor, samples: int) -> Tensor:
         (B, T) -> (B, S).
     """
     return functional.interpolate(frames[:, None], size=samples, mode="linear", align_corners=False)[:, 0]
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv1d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        assert module.bias is not None, "every layer here has a bias"
-        nn.init.zeros_(module.bias)

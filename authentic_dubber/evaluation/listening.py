@@ -13,6 +13,7 @@ import soxr
 
 from authentic_dubber.speaker import SILENCE_DBFS
 
+from .gathering import Unmeasurable, gather
 from .measured import Measured, Row, Sample, Wave
 
 LISTENING_DBFS = -26.0
@@ -21,7 +22,7 @@ SHORTEST = 0.25
 """Seconds; a shorter clip is less than a syllable, and nobody was ever asked to rate one."""
 
 
-class Unhearable(ValueError):
+class Unhearable(Unmeasurable):
     """A clip that no listener could rate, with the reason."""
 
 
@@ -66,23 +67,14 @@ def opinions(
         rate: a clip to its score on every scale.
         note: conventions behind the scores.
     """
-    scores: dict[str, Mapping[str, float]] = {}
-    missing: dict[str, str] = {}
-    for sample in samples:
-        try:
-            scores[sample.id] = rate(sample)
-        except Unhearable as reason:
-            missing[sample.id] = str(reason)
-    return [
-        _scale(name, title, {key: Row((score[name],)) for key, score in scores.items()}, missing, note)
-        for name, title in titles.items()
-    ]
+    figures = [_scale(name, title, note) for name, title in titles.items()]
+    return gather(figures, samples, lambda sample: {name: Row((score,)) for name, score in rate(sample).items()})
 
 
 def no_opinion(titles: Mapping[str, str], reason: str, cure: str) -> list[Measured]:
     """What is returned when the model of listeners cannot run at all."""
-    return [_scale(name, title, {}, {}, f"not measured: {reason}; {cure}") for name, title in titles.items()]
+    return [_scale(name, title, f"not measured: {reason}; {cure}") for name, title in titles.items()]
 
 
-def _scale(name: str, title: str, rows: Mapping[str, Row], missing: Mapping[str, str], note: str) -> Measured:
-    return Measured(name, title, "MOS", "higher", "mean", rows, missing, note)
+def _scale(name: str, title: str, note: str) -> Measured:
+    return Measured(name, title, "MOS", "higher", "mean", {}, note=note)

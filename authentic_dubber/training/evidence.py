@@ -87,7 +87,9 @@ class Evidence:
         Shape:
             rows (B,), k (B,) -> B lines.
         """
-        most = int(k.max())
+        most, prepared = int(k.max()), self.hits[QUERY_MODALITIES[0]].shape[1]
+        if most > prepared:
+            raise ValueError(f"expected at most the {prepared} references that were prepared, got {most}")
         staging = self._plain(rows) if rng is None else self._restaged(rows, rng)
         looks = np.maximum(staging.looks, 0)
         worn = {m: staging.words if m == "text" else looks for m in QUERY_MODALITIES}

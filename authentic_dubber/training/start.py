@@ -127,7 +127,7 @@ def train_vocoder(cache: Path, run: Path, choice: VocoderRun) -> TrainOutcome:
     """Train, or go on with, the harmonic vocoder of a prepared corpus.
 
     Raises:
-        ValueError: the run folder holds another training.
+        ValueError: the run folder holds another training, or what is started from has no pitch reader.
     """
     prepared = Cache(cache)
     source = CorpusWaves(prepared)
@@ -136,6 +136,8 @@ def train_vocoder(cache: Path, run: Path, choice: VocoderRun) -> TrainOutcome:
     weights: Mapping[str, Tensor] | None = None
     if choice.start_from is not None:
         weights = read_tensors(choice.start_from / MODEL)
+        if not any(name.startswith("pitch.") for name in weights):
+            raise ValueError(f"{choice.start_from}: expected a harmonic generator with its pitch reader, got another")
     elif not checkpoints(run / "checkpoints"):
         reader = teach_pitch(
             prepared, source.rows, MelConfig(), config.generator, steps=choice.pitch_steps, seed=choice.seed
