@@ -86,6 +86,11 @@ class TrainConfig:
     """Of the made mel's speaker vector, as the style encoder hears it, against the recording's."""
     emotion_weight: float = 0.2
     prosody_weight: float = 0.1
+    rehearsed: int = 4
+    """Lines of every step that nobody recorded, judged by ears; 0 rehearses nothing."""
+    voice_weight: float = 0.5
+    feeling_weight: float = 0.02
+    """Of the two ears: as much as moves a voice without making it speak to its judges."""
     told: float = 0.7
     """Share of labelled lines that are told their feeling; the others hear the director's, so that it learns too."""
     max_references: int = 10

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import soxr
+from torch import nn
 
 Wave = npt.NDArray[np.float32]
 
@@ -69,6 +70,12 @@ class GE2E:
     def width(self) -> int:
         """C, the width of the vectors."""
         return int(self._encoder.linear.out_features)
+
+    @property
+    def network(self) -> nn.Module:
+        """The encoder itself, for a training that must hear through it: mel stretches (B, T, 40) -> (B, C) unit."""
+        encoder: nn.Module = self._encoder
+        return encoder
 
     def embed(self, wave: Wave, sample_rate: int) -> Wave:
         """A recording of one voice as a float32 vector of length one.

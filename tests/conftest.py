@@ -76,6 +76,7 @@ def tiny_cache(tmp_path: Path, tiny_config: DubberConfig) -> Path:
     save_rows(folder, "speaker", _unit(rng, 24, 256))
     for modality, space in SPACES.items():
         save_rows(folder, f"own_{modality}", _unit(rng, 24, int(space.split("/")[1])))
+    save_rows(folder, "own_captions", _unit(rng, 24, 10))
     for modality in ("scene", "face", "text"):
         save_rows(folder, f"hits_{modality}", rng.integers(0, 24, (24, 10)).astype(np.int32))
         save_rows(folder, f"scores_{modality}", rng.random((24, 10)).astype(np.float16))

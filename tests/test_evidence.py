@@ -52,6 +52,10 @@ def write_corpus(folder: Path) -> Cache:
         if modality in ("scene", "face"):
             rows[np.array(film) == OFF_SCREEN] = 0
         save_rows(folder, f"own_{modality}", rows.astype(np.float16))
+    captions = rng.standard_normal((len(entries), int(SPACES["text"].split("/")[1])))
+    captions /= np.linalg.norm(captions, axis=1, keepdims=True)
+    captions[np.array(film) == OFF_SCREEN] = 0
+    save_rows(folder, "own_captions", captions.astype(np.float16))
     return Cache(folder)
 
 
@@ -88,16 +92,25 @@ def evidence(cache: Cache, config: DubberConfig) -> Evidence:
 
 
 class Finder:
-    """Which row a vector of a graph came from."""
+    """Which row a vector of a graph came from; of words that were joined with captions, whose words they are.
+
+    Of two random unit vectors at 0.7 and 0.3 the mixture's cosine to the first is .92 when they are orthogonal.
+    """
 
     def __init__(self, evidence: Evidence) -> None:
         self.rows = {
             m: {rows[i].astype(np.float32).tobytes(): i for i in range(len(rows)) if rows[i].any()}
             for m, rows in evidence.own.items()
         }
+        self.text = evidence.own["text"].astype(np.float32)
 
     def __call__(self, modality: str, vector: torch.Tensor) -> int:
-        return self.rows[modality][vector.numpy().tobytes()]
+        key = vector.numpy().tobytes()
+        if modality != "text" or key in self.rows[modality]:
+            return self.rows[modality][key]
+        cosines = self.text @ vector.numpy()
+        assert cosines.max() > 0.7, "neither a row nor anybody's words"
+        return int(cosines.argmax())
 
 
 def draws(evidence: Evidence, rows: npt.NDArray[np.int64], times: int = 6) -> list[DialogueGraph]:
@@ -200,6 +213,24 @@ def staged(cache: Cache, config: DubberConfig) -> Evidence:
     """Nothing hidden at random, so that every line can be followed."""
     bare = replace(config, train=replace(config.train, own_drop=0.0))
     return Evidence(cache, bare, KEPT)
+
+
+def test_other_words_are_joined_with_the_captions_of_the_picture_they_are_said_under(staged: Evidence) -> None:
+    """Solved for: a reworded line's text vector is seven parts words to three parts captions, and nothing else."""
+    finder, rows = Finder(staged), rows_of(ACTED)
+    joined = 0
+    for graph in draws(staged, rows):
+        for b in range(len(rows)):
+            words, look = finder("text", graph.own["text"][b]), finder("scene", graph.own["scene"][b])
+            if words == look:
+                continue
+            parts = np.stack([staged.own["text"][words], staged.captions[look]], axis=1).astype(np.float64)
+            shares, left, *_ = np.linalg.lstsq(parts, graph.own["text"][b].numpy().astype(np.float64), rcond=None)
+            # Stored in half precision.
+            assert left.sum() < 1e-4
+            assert shares[1] / shares[0] == pytest.approx(3 / 7, abs=0.01)
+            joined += 1
+    assert joined > 50
 
 
 def test_a_restaged_lines_answer_is_what_references_of_its_look_sound_like(staged: Evidence) -> None:

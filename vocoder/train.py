@@ -265,7 +265,7 @@ def train(
     ):
         reason: Reason = "finished"
         while state.step < config.steps:
-            if early := _ended_early(signalled, folder, deadline):
+            if early := ended_early(signalled, folder, deadline):
                 reason = early
                 break
             scalars = train_step(state, draw_batch(source, config, state.step).to(device), config)
@@ -279,7 +279,8 @@ def train(
     return TrainOutcome(state.step, reason, folder / "generator")
 
 
-def _ended_early(signalled: threading.Event, folder: Path, deadline: float | None) -> Reason | None:
+def ended_early(signalled: threading.Event, folder: Path, deadline: float | None) -> Reason | None:
+    """Why a training must end before its last step: asked to by a signal or the stop file, or out of time."""
     if signalled.is_set() or (folder / STOP_FILE).exists():
         return "stopped"
     return "time" if deadline is not None and time.monotonic() >= deadline else None

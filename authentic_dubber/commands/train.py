@@ -75,6 +75,9 @@ def train(
         bool, typer.Option("--words-only", help="The first phase: no pictures, no references, feelings told.")
     ] = False,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak; the size's own by default.")] = None,
+    rehearsed: Annotated[
+        int | None, typer.Option(help="Lines of every step that nobody recorded, judged by ears; 0 for none.")
+    ] = None,
     minutes: Minutes = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -93,6 +96,7 @@ def train(
         references=references,
         words_only=words_only,
         learning_rate=learning_rate,
+        rehearsed=rehearsed,
         minutes=minutes,
         seed=seed,
         device=device,

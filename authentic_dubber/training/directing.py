@@ -65,13 +65,17 @@ def teach_director(
 def _staged(
     cache: Cache, evidence: Evidence, kept_films: Sequence[int], corpora: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Rows with a picture or telling words, and how often each is drawn: every feeling alike, corpora alike in each."""
+    """Rows with a picture or telling words, and how often each is drawn: every feeling alike, corpora alike in each.
+
+    Reading aloud is left out: it is always neutral, and the director would learn that plain words are.
+    """
     film = np.asarray(cache.rows("film"))
     rows = np.array(
         [
             i
             for i in cache.training_rows()
             if cache.entries[i].corpus in corpora
+            and cache.entries[i].emotion is not None
             and (evidence.wordy[i] or any(evidence.own[m][i].any() for m in QUERY_MODALITIES[:2]))
             and film[i] not in kept_films
         ]

@@ -25,11 +25,13 @@ from .corpora import SAYINGS
 from .pictures import FILMED, OFF_SCREEN
 
 _TEXT = QUERY_MODALITIES.index("text")
-PLAIN = 0.5
-"""Share of restaged lines whose film keeps its own code."""
+PLAIN = 0.7
+"""Share of restaged lines whose film keeps its own code: what films have in common may be known by heart."""
 REWORDED = 0.5
 """Share of restaged lines that say some plain sentence. Acted corpora hold few texts; a director who never saw a plain
 sentence under a telling picture would take its plainness for the feeling."""
+SAID = 0.7
+"""Share of the words in a text vector beside the captions of its picture, as the text reader mixes them."""
 _HIDDEN = -1
 
 
@@ -52,14 +54,15 @@ class Evidence:
     """Prepared vectors and hits as graphs.
 
     Args:
-        cache: with `film`, one vector array per modality (`own_<modality>`, zero rows where it is missing), and
-            `hits_<modality>`, `scores_<modality>`.
+        cache: with `film`, one vector array per modality (`own_<modality>`, zero rows where it is missing),
+            `own_captions`, and `hits_<modality>`, `scores_<modality>`.
         kept_films: films whose pictures and references are hidden, see `Programme`.
     """
 
     def __init__(self, cache: Cache, config: DubberConfig, kept_films: Sequence[int] = ()) -> None:
         self.config = config
         self.own = {m: np.asarray(cache.rows(f"own_{m}")) for m in (*QUERY_MODALITIES, "audio")}
+        self.captions = cache.rows("own_captions")
         self.hits = {m: cache.rows(f"hits_{m}") for m in QUERY_MODALITIES}
         self.scores = {m: cache.rows(f"scores_{m}") for m in QUERY_MODALITIES}
         self.shown = ~np.isin(np.asarray(cache.rows("film")), list(kept_films))
@@ -94,6 +97,8 @@ class Evidence:
         looks = np.maximum(staging.looks, 0)
         worn = {m: staging.words if m == "text" else looks for m in QUERY_MODALITIES}
         vectors = {m: np.asarray(self.own[m][worn[m]], dtype=np.float32) for m in QUERY_MODALITIES}
+        if rng is not None:
+            vectors["text"] = self._captioned(vectors["text"], staging)
         there = np.stack([vectors[m].any(1) for m in QUERY_MODALITIES], 1)
         shown = self.shown[looks] & (staging.looks != _HIDDEN)
         there &= shown[:, None] | (np.arange(len(QUERY_MODALITIES)) == _TEXT)
@@ -124,6 +129,19 @@ class Evidence:
             audio_mask=torch.from_numpy(np.stack(heard, 1)),
             similarity=torch.from_numpy(np.stack(similarity, 1)),
         )
+
+    def _captioned(self, words: npt.NDArray[np.float32], staging: Staging) -> npt.NDArray[np.float32]:
+        """Text vectors of reworded lines with the captions of their look, as a reader of both would give them.
+
+        Shape:
+            (B, D) -> (B, D).
+        """
+        reworded = (staging.words != staging.looks) & (staging.looks != _HIDDEN)
+        captions = np.asarray(self.captions[np.maximum(staging.looks, 0)], dtype=np.float32)
+        told = captions.any(1) & reworded
+        mixed = np.where(told[:, None], SAID * words + (1 - SAID) * captions, words)
+        length = np.linalg.norm(mixed, axis=1, keepdims=True)
+        return np.divide(mixed, length, out=mixed, where=told[:, None])
 
     def _plain(self, rows: npt.NDArray[np.int64]) -> Staging:
         return Staging(rows, rows.copy(), np.tile(np.arange(len(self.config.emotions)), (len(rows), 1)))

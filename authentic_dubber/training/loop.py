@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.figure
 import torch
@@ -21,15 +21,15 @@ from authentic_dubber.config import DubberConfig
 from authentic_dubber.prosody import Prosody
 from authentic_dubber.synthesizer import Synthesizer
 from vocoder.storage import load_strictly, read_config, read_tensors, whole_folder, write_config, write_tensors
-from vocoder.train import stop_signals
+from vocoder.train import STOP_FILE, Reason, ended_early, stop_signals
 from vocoder.training_state import checkpoints, flatten_moments, keep_newest, restore_moments
 
 from .dataset import Batch, Corpus
-from .losses import Losses, losses
+from .losses import losses
+from .rehearsal import Rehearsal
 
 log = logging.getLogger(__name__)
 
-STOP_FILE = "stop"
 EARLY_REPORTS = (200, 500)
 """Steps that are plotted whatever the interval, so that a broken run shows itself within minutes."""
 
@@ -95,8 +95,10 @@ def learning_rate(config: DubberConfig, step: int) -> float:
     return train.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def train_step(state: State, batch: Batch, seed: int, bf16: bool) -> Losses:
-    """One update. Dropout is seeded by the step, so that a resumed run rolls the same dice."""
+def train_step(
+    state: State, batch: Batch, seed: int, bf16: bool, rehearsal: Rehearsal | None = None
+) -> dict[str, Tensor]:
+    """One update; what it lost, by name. Dropout is seeded by the step: a resumed run rolls the same dice."""
     config = state.model.config
     torch.manual_seed(seed * 1_000_003 + state.step)
     for group in state.optimizer.param_groups:
@@ -106,9 +108,13 @@ def train_step(state: State, batch: Batch, seed: int, bf16: bool) -> Losses:
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         encoded = state.model.encode(batch.inputs)
         spoken = state.model.decode(encoded, batch.durations, batch.prosody)
-    terms = losses(state.model, encoded, spoken, batch)
+    lost = losses(state.model, encoded, spoken, batch)
     state.optimizer.zero_grad(set_to_none=True)
-    terms.total.backward()
+    lost.total.backward()
+    terms = {name: term.detach() for name, term in lost.tensors().items()}
+    if rehearsal is not None:
+        # After the recorded lines and apart from them, so that only one graph of activations is held at a time.
+        terms |= _rehearse(state, rehearsal, device, bf16)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip)
     if not bool(torch.isfinite(norm)):
         raise FloatingPointError(f"step {state.step}: gradient norm is {float(norm)}; the last checkpoint is intact")
@@ -116,6 +122,13 @@ def train_step(state: State, batch: Batch, seed: int, bf16: bool) -> Losses:
     state.step += 1
     state.advance_average(config.train.ema)
     return terms
+
+
+def _rehearse(state: State, rehearsal: Rehearsal, device: torch.device, bf16: bool) -> dict[str, Tensor]:
+    train = state.model.config.train
+    heard = rehearsal.judge(state.model, rehearsal.lines(state.step).to(device), bf16=bf16)
+    (train.voice_weight * heard.voice + train.feeling_weight * heard.feeling).backward()
+    return {"rehearsed_voice": heard.voice.detach(), "rehearsed_feeling": heard.feeling.detach()}
 
 
 @torch.no_grad()
@@ -147,7 +160,8 @@ def train(
     max_minutes: float | None = None,
     progress: bool = True,
     start_from: Mapping[str, Tensor] | None = None,
-) -> Literal["finished", "stopped", "time"]:
+    rehearsal: Rehearsal | None = None,
+) -> Reason:
     """Train in a folder, or go on with the training found there, up to the config's `total_steps`.
 
     Under `folder`: `checkpoints/step-*`, `events/` (TensorBoard), `acoustic/` (the exported average). A file named
@@ -155,6 +169,7 @@ def train(
 
     Args:
         start_from: weights to begin with instead of random ones; ignored when the folder holds a checkpoint.
+        rehearsal: lines without recordings that are judged by ears at every step; none by default.
 
     Raises:
         ValueError: the folder holds a training of another config or seed.
@@ -167,16 +182,13 @@ def train(
     total = corpus.config.train.total_steps
     writer = SummaryWriter(str(folder / "events"), purge_step=state.step)
     with stop_signals() as signalled, tqdm(total=total, initial=state.step, unit="step", disable=not progress) as bar:
-        reason: Literal["finished", "stopped", "time"] = "finished"
+        reason: Reason = "finished"
         while state.step < total:
-            if signalled.is_set() or (folder / STOP_FILE).exists():
-                reason = "stopped"
-                break
-            if deadline is not None and time.monotonic() >= deadline:
-                reason = "time"
+            if early := ended_early(signalled, folder, deadline):
+                reason = early
                 break
             batch = _move(corpus.batch(seed, state.step), device)
-            terms = train_step(state, batch, seed, schedule.bf16)
+            terms = train_step(state, batch, seed, schedule.bf16, rehearsal)
             bar.update()
             _after_step(state, terms, shown, writer, bar, schedule)
             if state.step % schedule.checkpoint_every == 0:
@@ -220,13 +232,19 @@ def _move(batch: Batch, device: str) -> Batch:
 
 
 def _after_step(
-    state: State, terms: Losses, shown: Batch | None, writer: SummaryWriter, bar: tqdm[Any], schedule: Schedule
+    state: State,
+    terms: Mapping[str, Tensor],
+    shown: Batch | None,
+    writer: SummaryWriter,
+    bar: tqdm[Any],
+    schedule: Schedule,
 ) -> None:
     if state.step % schedule.log_every == 0:
-        scalars = terms.scalars()
+        scalars = {name: float(term) for name, term in terms.items()}
         for name, value in scalars.items():
             writer.add_scalar(f"train/{name}", value, state.step)
-        bar.set_postfix(mel=f"{scalars['mel']:.3f}", duration=f"{scalars['duration']:.3f}")
+        shown_first = ("mel", "duration", "rehearsed_voice", "rehearsed_feeling")
+        bar.set_postfix({name: f"{scalars[name]:.3f}" for name in shown_first if name in scalars})
     if shown is not None and (state.step in EARLY_REPORTS or state.step % schedule.report_every == 0):
         device = next(state.average.parameters()).device
         scalars, mel = validate(state.average, _move(shown, str(device)))

@@ -33,8 +33,12 @@ class Losses:
     likeness: Tensor
     """Of the speaker in the made mel; the ear that judges it is not taught by it."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """By name."""
+        return {name: getattr(self, name) for name in Losses.__slots__}
+
     def scalars(self) -> dict[str, float]:
-        return {name: float(getattr(self, name).detach()) for name in Losses.__slots__}
+        return {name: float(term.detach()) for name, term in self.tensors().items()}
 
 
 def losses(model: Synthesizer, encoded: Encoded, spoken: Spoken, batch: Batch) -> Losses:

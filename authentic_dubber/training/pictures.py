@@ -149,24 +149,34 @@ class Theatre:
 def prepare_looks(cache: Cache, readers: Readers, theatre: Theatre, *, frames: int) -> None:
     """`film`, `own_scene`, `own_face`, `own_text`; a text vector is read with the captions, as at inference.
 
+    `own_captions` are the captions alone, for training to join them with other words.
+
     Args:
         frames: pictures per utterance that the readers see.
     """
-    if cache.has("own_text"):
+    if cache.has("own_captions"):
         return
     spaces: dict[Modality, str] = {"scene": readers.scene.space, "face": readers.face.space, "text": readers.text.space}
     rows = {m: np.zeros((len(cache.entries), space_width(s)), dtype=np.float16) for m, s in spaces.items()}
+    captions = np.zeros_like(rows["text"])
     for i, entry in enumerate(tqdm(cache.entries, desc="pictures", unit="clip")):
         shown: Sequence[Frame] = ()
         if entry.has_picture:
             shown = evenly(_film(entry, cache), frames)
         elif theatre.numbers[i] >= 0:
             shown = theatre.direct(i).pictures(frames)
+        told: dict[str, str] = {}
         for modality, reading in readings(shown, readers, entry.text).items():
             rows[modality][i] = reading.emotion.vector
+            if modality != "text" and reading.caption:
+                told[modality] = reading.caption
+        described = readers.text.read("", told)
+        if described is not None:
+            captions[i] = described.emotion.vector
     save_rows(cache.folder, "film", theatre.numbers)
     for modality, values in rows.items():
         save_rows(cache.folder, f"own_{modality}", values)
+    save_rows(cache.folder, "own_captions", captions)
 
 
 def prepare_lips(cache: Cache, readers: Readers, theatre: Theatre) -> None:

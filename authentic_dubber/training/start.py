@@ -12,11 +12,12 @@ from torch import Tensor
 
 from authentic_dubber.checkpoint import resolve_device
 from authentic_dubber.config import DubberConfig, TrainConfig, build_config
+from authentic_dubber.speaker import GE2E
 from authentic_dubber.synthesizer import Synthesizer
 from library_builder.readers import build_readers
 from vocoder.harmonic import HarmonicConfig
 from vocoder.mel import MelConfig
-from vocoder.storage import MODEL, read_tensors
+from vocoder.storage import MODEL, load_strictly, read_tensors, write_tensors
 from vocoder.train import TrainOutcome, VocoderTrainConfig
 from vocoder.train import train as fit_vocoder
 from vocoder.training_state import checkpoints
@@ -25,10 +26,12 @@ from .cache import Cache
 from .corpora import SAYINGS
 from .dataset import Corpus
 from .directing import teach_director
+from .ears import FeelingEar, SpeakerEar, teach_feeling
 from .loop import Schedule, train
 from .pictures import Programme
 from .pitch_reader import teach_pitch
 from .prepare import vocabulary
+from .rehearsal import Rehearsal
 from .waves import CorpusWaves
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,9 @@ log = logging.getLogger(__name__)
 STARTER_SHARES = {"kathleen": 0.32, "ravdess": 0.34, "nemo": 0.26, "grid": 0.08}
 """Kathleen teaches phonetic coverage, the acted corpora feeling, GRID real lips. Synthetic lines teach the director
 alone: their sound is not learned from."""
+EAR, EAR_STEPS = "ear.safetensors", 2000
+FILMED = "grid"
+"""A real mouth in front of a camera; its six words rehearse nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class AcousticRun:
         references: the largest K; 0 trains without retrieval.
         words_only: the first phase: no pictures, no references, every feeling told. The director comes later.
         learning_rate: its peak; the size's own by default.
+        rehearsed: lines of every step that ears judge, see `Rehearsal`; the size's own number by default.
     """
 
     size: str = "starter"
@@ -62,6 +69,7 @@ class AcousticRun:
     references: int | None = None
     words_only: bool = False
     learning_rate: float | None = None
+    rehearsed: int | None = None
     minutes: float | None = None
     seed: int = 0
     device: str = "auto"
@@ -75,8 +83,10 @@ class AcousticRun:
             config = replace(config, max_references=self.references)
         if self.learning_rate is not None:
             config = replace(config, learning_rate=self.learning_rate)
+        if self.rehearsed is not None:
+            config = replace(config, rehearsed=self.rehearsed)
         if self.words_only:
-            config = replace(config, own_drop=1.0, max_references=0, told=1.0, emotion_weight=0.0)
+            config = replace(config, own_drop=1.0, max_references=0, told=1.0, emotion_weight=0.0, rehearsed=0)
         return config
 
 
@@ -101,7 +111,25 @@ def train_acoustic(cache: Path, run: Path, choice: AcousticRun) -> str:
         device=resolve_device(choice.device),
         max_minutes=choice.minutes,
         start_from=weights,
+        rehearsal=_rehearsal(corpus, run, choice) if config.train.rehearsed else None,
     )
+
+
+def _rehearsal(corpus: Corpus, run: Path, choice: AcousticRun) -> Rehearsal:
+    """With the run's own feeling ear, so that a resumed training is judged as it was before."""
+    shares = choice.shares or STARTER_SHARES
+    kept, config, ear = run / EAR, corpus.config, None
+    if kept.is_file():
+        ear = FeelingEar(config).eval().requires_grad_(False)
+        load_strictly(ear, read_tensors(kept), str(kept))
+    elif any(corpus.cache.entries[int(i)].emotion in config.emotions for i in corpus.rows):
+        ear = teach_feeling(corpus.cache, config, steps=EAR_STEPS, seed=choice.seed)
+        run.mkdir(parents=True, exist_ok=True)
+        write_tensors(kept, ear.state_dict())
+    device = resolve_device(choice.device)
+    voice = SpeakerEar(GE2E().network, config.mel)
+    rehearsal = Rehearsal(corpus, voice, ear, {name: shares[name] for name in shares if name != FILMED}, choice.seed)
+    return rehearsal.to(device)
 
 
 @dataclass(frozen=True, slots=True)

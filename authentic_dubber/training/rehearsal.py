@@ -1,0 +1,168 @@
+"""Lines nobody recorded: a voice says another's words in a feeling it is told, and ears judge what comes out.
+
+An actor of the acted corpora spoke two sentences; what his voice does to all other words no recording shows. Without
+rehearsal a model speaks them in an average voice and tamely. Here it is corrected where it will be asked to speak.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from authentic_dubber.batching import pad
+from authentic_dubber.synthesizer import Inputs, Synthesizer
+
+from .dataset import Corpus
+from .ears import FeelingEar, Register, SpeakerEar, registers, roughened
+
+LONGEST_SECONDS = 4.5
+"""Of the recording a text is taken from; longer ones cost more than they teach."""
+HEARD = 24
+"""Recordings of a voice that its centroid is taken over."""
+
+
+class Rehearsed(NamedTuple):
+    """Attributes:
+    voice: one minus the cosine of who is heard to who should be, mean over lines.
+    feeling: cross-entropy of how the lines are heard to feel.
+    """
+
+    voice: Tensor
+    feeling: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Some lines to rehearse.
+
+    Shape:
+        inputs of B lines; target (B, C) unit, the voice's centroid by the same ear; labels (B,); voices B names.
+    """
+
+    inputs: Inputs
+    target: Tensor
+    labels: Tensor
+    voices: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Lines:
+        return Lines(self.inputs.to(device), self.target.to(device), self.labels.to(device), self.voices)
+
+
+class Rehearsal:
+    """Draws lines and judges how a model speaks them.
+
+    Args:
+        corpus: whose voices, texts, prompts and pictures.
+        speaker: the ear that knows voices.
+        feeling: the ear that knows feelings; None where no corpus is labelled, and then only voices are judged.
+        shares: how often the voices of each corpus are drawn, by name.
+        seed: of everything drawn.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        speaker: SpeakerEar,
+        feeling: FeelingEar | None,
+        shares: Mapping[str, float],
+        seed: int,
+    ) -> None:
+        self.corpus, self.speaker, self.feeling, self.seed = corpus, speaker, feeling, seed
+        entries = corpus.cache.entries
+        longest = LONGEST_SECONDS * corpus.cache.sample_rate
+        said: dict[str, dict[str, int]] = defaultdict(dict)
+        self.looks: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for i in (int(row) for row in corpus.rows):
+            if entries[i].samples <= longest and shares.get(entries[i].corpus):
+                said[entries[i].language].setdefault(entries[i].text, i)
+            if entries[i].emotion is not None and shares.get(entries[i].corpus):
+                self.looks[entries[i].language][int(corpus.evidence.labels[i])].append(i)
+        # Every text alike, however many times it was spoken.
+        self.texts = {language: list(rows.values()) for language, rows in said.items()}
+        self.voices = [voice for voice in corpus.voices if shares.get(voice.partition("/")[0])]
+        each = np.array([shares[voice.partition("/")[0]] for voice in self.voices])
+        names = [voice.partition("/")[0] for voice in self.voices]
+        self.chance = each / np.array([names.count(name) for name in names])
+        self.chance /= self.chance.sum()
+        self.registers: Mapping[str, Register] = registers(corpus.cache, [int(i) for i in corpus.rows])
+        self.centroids = {voice: self._centroid(voice) for voice in self.voices}
+
+    def to(self, device: str) -> Rehearsal:
+        """Its ears and what they compare with on a device."""
+        self.speaker.to(device)
+        if self.feeling is not None:
+            self.feeling.to(device)
+        self.registers = {voice: register.to(device) for voice, register in self.registers.items()}
+        return self
+
+    @torch.no_grad()
+    def _centroid(self, voice: str) -> Tensor:
+        rows = self.corpus.voices[voice]
+        rows = [rows[int(j)] for j in np.linspace(0, len(rows) - 1, min(HEARD, len(rows)))]
+        mels = [self.corpus.mel[i].astype(np.float32) for i in rows]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            heard = self.speaker(pad(mels).transpose(1, 2), torch.tensor([len(mel) for mel in mels]))
+        return functional.normalize(heard.mean(0), dim=0)
+
+    def lines(self, step: int) -> Lines:
+        """The lines of a step, a function of (seed, step) alone."""
+        corpus, entries = self.corpus, self.corpus.cache.entries
+        rng = np.random.default_rng([self.seed, step, 2])
+        count = corpus.config.train.rehearsed
+        chosen = [self.voices[int(v)] for v in rng.choice(len(self.voices), size=count, p=self.chance)]
+        prompts = [int(rng.choice(corpus.voices[voice])) for voice in chosen]
+        texts, looks = [], []
+        for prompt in prompts:
+            language = entries[prompt].language
+            texts.append(int(rng.choice(self.texts[language])))
+            by_label = self.looks[language]
+            looks.append(int(rng.choice(by_label[int(rng.choice(sorted(by_label)))])) if by_label else texts[-1])
+        k = rng.integers(0, corpus.config.train.max_references + 1, size=count)
+        seen = corpus.collate(np.array(looks), prompts, k, rng).inputs
+        spoken = [corpus.symbols[i].astype(np.int64) for i in texts]
+        inputs = replace(
+            seen,
+            symbols=pad(spoken),
+            symbol_lengths=torch.tensor([len(ids) for ids in spoken]),
+            lips=seen.lips[:, :1] * 0,
+            lip_lengths=torch.zeros_like(seen.lip_lengths),
+            directed=torch.ones_like(seen.directed),
+        )
+        labels = torch.from_numpy(corpus.evidence.labels[np.array(looks)])
+        return Lines(inputs, torch.stack([self.centroids[voice] for voice in chosen]), labels, tuple(chosen))
+
+    def judge(self, model: Synthesizer, lines: Lines, *, bf16: bool) -> Rehearsed:
+        """How near the spoken lines are to what they should be; gradients reach the model alone."""
+        with torch.autocast(lines.labels.device.type, torch.bfloat16, enabled=bf16):
+            encoded = model.encode(lines.inputs)
+            with torch.no_grad():
+                natural = model.predicted_frames(encoded, lines.inputs.symbol_lengths)
+                there = lines.inputs.symbols > 0
+                durations = torch.where(there, natural.round().clamp(min=1), 0).long()
+            spoken = model.decode(encoded, durations)
+        heard = self.speaker(spoken.mel, spoken.lengths)
+        voice = 1 - functional.cosine_similarity(heard, lines.target, dim=1).mean()
+        if self.feeling is None:
+            return Rehearsed(voice, voice.new_zeros(()))
+        acting = pad_mels(
+            [
+                self.registers[name].apply(mel[:, : int(length)])
+                for name, mel, length in zip(lines.voices, spoken.mel, spoken.lengths, strict=True)
+            ]
+        )
+        felt = self.feeling(roughened(acting), spoken.lengths)
+        return Rehearsed(voice, functional.cross_entropy(felt, lines.labels))
+
+
+def pad_mels(mels: list[Tensor]) -> Tensor:
+    """B x (F, T) -> (B, F, T) with zeros past the ends, which is a voice's own middle."""
+    longest = max(mel.shape[1] for mel in mels)
+    return torch.stack([functional.pad(mel, (0, longest - mel.shape[1])) for mel in mels])
