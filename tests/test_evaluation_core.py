@@ -276,6 +276,12 @@ def test_a_corpus_lends_no_take_of_a_tested_line(tiny_cache: Path) -> None:
     assert np.allclose(centroid, table.mean(0) / np.linalg.norm(table.mean(0)), atol=1e-3)  # stored in half precision
 
 
+def test_a_voice_could_be_taken_for_any_of_its_corpus_and_for_nobody_else(tiny_cache: Path) -> None:
+    lent = Recordings(Cache(tiny_cache), [])
+    assert lent.company(["toy/v1"]) == ["toy/v0", "toy/v1", "toy/v2"]
+    assert lent.company(["elsewhere/v1"]) == []
+
+
 def test_functionals_of_a_corpus_are_taken_once(tiny_cache: Path) -> None:
     told: list[str] = []
     lent = Recordings(Cache(tiny_cache), [], progress=lambda what, done, total: told.append(what))

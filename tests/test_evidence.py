@@ -16,6 +16,7 @@ from authentic_dubber.config import DubberConfig
 from authentic_dubber.director import NEUTRAL
 from authentic_dubber.synthesizer import Synthesizer
 from authentic_dubber.theatre.puppet import LABELS
+from authentic_dubber.training import evidence as evidence_module
 from authentic_dubber.training.cache import Cache, Entry, save_index, save_rows
 from authentic_dubber.training.corpora import SAYINGS
 from authentic_dubber.training.directing import _staged, judge, teach_director
@@ -87,7 +88,9 @@ def config(tiny_config: DubberConfig) -> DubberConfig:
 
 
 @pytest.fixture
-def evidence(cache: Cache, config: DubberConfig) -> Evidence:
+def evidence(cache: Cache, config: DubberConfig, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+    """Without foreign films, whose vectors nobody could find again."""
+    monkeypatch.setattr(evidence_module, "FOREIGN", 0.0)
     return Evidence(cache, config, KEPT)
 
 
@@ -209,8 +212,9 @@ def test_without_a_generator_everything_is_the_lines_own(evidence: Evidence, cac
 
 
 @pytest.fixture
-def staged(cache: Cache, config: DubberConfig) -> Evidence:
-    """Nothing hidden at random, so that every line can be followed."""
+def staged(cache: Cache, config: DubberConfig, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+    """Nothing hidden at random and no film foreign, so that every line can be followed."""
+    monkeypatch.setattr(evidence_module, "FOREIGN", 0.0)
     bare = replace(config, train=replace(config.train, own_drop=0.0))
     return Evidence(cache, bare, KEPT)
 
@@ -231,6 +235,24 @@ def test_other_words_are_joined_with_the_captions_of_the_picture_they_are_said_u
             assert shares[1] / shares[0] == pytest.approx(3 / 7, abs=0.01)
             joined += 1
     assert joined > 50
+
+
+def test_in_a_foreign_film_all_is_as_near_as_it_was_and_nothing_as_it_looked(
+    staged: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores were taken before the turn; they are the cosines after it too. Stored in half precision."""
+    monkeypatch.setattr(evidence_module, "FOREIGN", 1.0)
+    rows, turned = rows_of(ACTED), 0
+    for graph in draws(staged, rows):
+        for m in ("scene", "face"):
+            i = QUERY_MODALITIES.index(m)
+            cosines = torch.einsum("bd,bkd->bk", graph.own[m], graph.references[m])
+            there = graph.reference_mask[:, i]
+            torch.testing.assert_close(cosines[there], graph.similarity[:, i][there], atol=3e-3, rtol=0)
+            known = torch.from_numpy(staged.own[m].astype(np.float32))
+            turned += int(((graph.own[m] @ known.T).max(1).values < 0.98).sum())
+    # Half of the lines keep their film's code and are never turned.
+    assert turned == pytest.approx(len(rows) * 6, rel=0.25)
 
 
 def test_a_restaged_lines_answer_is_what_references_of_its_look_sound_like(staged: Evidence) -> None:

@@ -216,6 +216,24 @@ def test_silence_and_absurd_mels_make_finite_waves() -> None:
     assert generator(silent).isfinite().all()
 
 
+def test_less_breath_takes_noise_from_voiced_sound_alone_and_by_its_share() -> None:
+    """A wave is linear in breath; where nothing is voiced it does not matter. Float rounding: loud random waves."""
+
+    def spoken(breath: float, voiced: float) -> Tensor:
+        generator = make_generator(voiced=voiced)
+        generator.config = replace(generator.config, breath=breath)
+        with torch.inference_mode():
+            return generator(some_mel(1, 12))
+
+    full, half, none = (spoken(breath, 20.0) for breath in (1.0, 0.5, 0.0))
+    scale = float(full.abs().max())
+    assert float((full - none).abs().max()) > 0.05 * scale
+    assert torch.allclose(half, (full + none) / 2, atol=1e-4 * scale)
+    assert torch.allclose(spoken(0.0, -20.0), spoken(1.0, -20.0), atol=1e-4 * scale)
+    with pytest.raises(ValueError, match=r"expected a breath from 0 to 1, got 1\.5"):
+        HarmonicConfig(breath=1.5)
+
+
 def test_gradients_reach_every_weight_but_the_pitch_readers() -> None:
     generator = make_generator(SMALL, voiced=1.0)
     generator(some_mel(2, 8, SMALL)).square().mean().backward()

@@ -134,9 +134,12 @@ def package(
     name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "starter",
     expression: Annotated[float, typer.Option(help="How far feelings are carried beyond their prediction.")] = 1.0,
     conviction: Annotated[float, typer.Option(help="Factor on the director's logits; above 1 it doubts less.")] = 1.0,
+    breath: Annotated[float, typer.Option(help="Share of the vocoder's noise that voiced sound keeps.")] = 1.0,
 ) -> None:
     """Join an acoustic model and a vocoder into a checkpoint with its card, in half precision."""
     from authentic_dubber.training.package import package_checkpoint
 
-    card = package_checkpoint(acoustic, vocoder, cache, out, name, expression=expression, conviction=conviction)
+    card = package_checkpoint(
+        acoustic, vocoder, cache, out, name, expression=expression, conviction=conviction, breath=breath
+    )
     typer.echo(f"{out}: {card.weights}; {card.notice}")

@@ -63,6 +63,11 @@ class Recordings:
         trained = [i for i in rows if not is_held_out(self.cache.entries[i].utterance())]
         return self._some(trained or rows, MOST_PER_VOICE)
 
+    def company(self, voices: Iterable[str]) -> list[str]:
+        """These voices and all others of their corpora: who a take could be taken for, recorded the same way."""
+        corpora = {voice.partition("/")[0] for voice in voices}
+        return sorted(voice for voice in self._by_voice if voice.partition("/")[0] in corpora)
+
     def centroids(self, voices: Iterable[str]) -> dict[str, Wave]:
         """Unit mean of the speaker vectors of each voice; voices without any are left out."""
         table = self.cache.rows("speaker")

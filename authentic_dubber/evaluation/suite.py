@@ -113,7 +113,8 @@ class Suite:
     def _speaker(self) -> list[Measure]:
         voices = sorted({case.voice for case in self.cases.cases})
         recordings = self._recordings
-        centroids = {} if recordings is None else recordings.centroids(voices)
+        company = [] if recordings is None else recordings.company(voices)
+        centroids = {} if recordings is None else recordings.centroids(company)
         unknown = [voice for voice in voices if voice not in centroids]
         if unknown:
             centroids |= own_centroids(self.cases, unknown, self.speakers)
@@ -124,9 +125,9 @@ class Suite:
         if recordings is None:
             reason = "no corpus to learn the voices from; give one by --corpus"
             return [*made, NoMeasure("speaker_identification", "Own voice by functionals", "%", reason)]
-        rows, labels = recordings.voices(voices)
+        rows, labels = recordings.voices(company)
         if len(set(labels)) < 2:
-            reason = "the corpus has recordings of fewer than two of the set's voices"
+            reason = "the set's corpora hold recordings of fewer than two voices"
             return [*made, NoMeasure("speaker_identification", "Own voice by functionals", "%", reason)]
         return [*made, SpeakerFunctionals(SpeakerClassifier.fit(rows, labels), take=self._take)]
 

@@ -7,8 +7,9 @@ the neighbours sound. What a look means can then only be learned from its refere
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,15 @@ from .cache import Cache
 from .corpora import SAYINGS
 from .pictures import FILMED, OFF_SCREEN
 
+Rows: TypeAlias = npt.NDArray[np.float32]
+Turn: TypeAlias = Callable[[str, Rows], Rows]
+
 _TEXT = QUERY_MODALITIES.index("text")
-PLAIN = 0.7
-"""Share of restaged lines whose film keeps its own code: what films have in common may be known by heart."""
+PLAIN = 0.5
+"""Share of restaged lines whose film keeps its own code."""
+FOREIGN = 0.5
+"""Share of the others whose pictures are turned in their space, references with them: who is near stays near, but it
+looks like no film that could be remembered."""
 REWORDED = 0.5
 """Share of restaged lines that say some plain sentence. Acted corpora hold few texts; a director who never saw a plain
 sentence under a telling picture would take its plainness for the feeling."""
@@ -43,11 +50,13 @@ class Staging:
         looks: rows whose vectors and hits are used, (B,); `_HIDDEN` for a line that no film can show.
         words: rows whose text vector and its hits are used, (B,).
         codes: per line, what each label of the taxonomy stands for, (B, E).
+        foreign: lines of a film like none there is, (B,).
     """
 
     looks: npt.NDArray[np.int64]
     words: npt.NDArray[np.int64]
     codes: npt.NDArray[np.int64]
+    foreign: npt.NDArray[np.bool_]
 
 
 class Evidence:
@@ -105,8 +114,8 @@ class Evidence:
         there &= (staging.looks != _HIDDEN)[:, None]
         if rng is not None:
             there &= rng.random(there.shape) >= self.config.train.own_drop
-        references: dict[str, Tensor] = {}
-        audio: dict[str, Tensor] = {}
+        turn = self._turns(staging, rng)
+        references, audio = dict[str, Tensor](), dict[str, Tensor]()
         live, heard, similarity = [], [], []
         for place, m in enumerate(QUERY_MODALITIES):
             hits = np.asarray(self.hits[m][worn[m]][:, :most])
@@ -115,7 +124,9 @@ class Evidence:
             here &= hits != rows[:, None]
             voices = self._voices(hits, staging, rng)
             sounds = np.asarray(self.own["audio"][voices], dtype=np.float32) * (voices != rows[:, None])[:, :, None]
-            references[m] = torch.from_numpy(np.asarray(self.own[m][hits], dtype=np.float32) * here[:, :, None])
+            found = np.asarray(self.own[m][hits], dtype=np.float32) * here[:, :, None]
+            vectors[m] = turn(m, vectors[m])
+            references[m] = torch.from_numpy(turn(m, found))
             audio[m] = torch.from_numpy(sounds * here[:, :, None])
             live.append(here)
             heard.append(here & sounds.any(2))
@@ -129,6 +140,20 @@ class Evidence:
             audio_mask=torch.from_numpy(np.stack(heard, 1)),
             similarity=torch.from_numpy(np.stack(similarity, 1)),
         )
+
+    def _turns(self, staging: Staging, rng: np.random.Generator | None) -> Turn:
+        """One random rotation of every picture space, for foreign lines."""
+        if rng is None or not staging.foreign.any():
+            return lambda modality, rows: rows
+        widths = {m: self.own[m].shape[1] for m in QUERY_MODALITIES if m != "text"}
+        by = {m: np.linalg.qr(rng.standard_normal((d, d)))[0].astype(np.float32) for m, d in widths.items()}
+
+        def turn(modality: str, rows: Rows) -> Rows:
+            if modality in by:
+                rows[staging.foreign] = rows[staging.foreign] @ by[modality]
+            return rows
+
+        return turn
 
     def _captioned(self, words: npt.NDArray[np.float32], staging: Staging) -> npt.NDArray[np.float32]:
         """Text vectors of reworded lines with the captions of their look, as a reader of both would give them.
@@ -144,7 +169,8 @@ class Evidence:
         return np.divide(mixed, length, out=mixed, where=told[:, None])
 
     def _plain(self, rows: npt.NDArray[np.int64]) -> Staging:
-        return Staging(rows, rows.copy(), np.tile(np.arange(len(self.config.emotions)), (len(rows), 1)))
+        codes = np.tile(np.arange(len(self.config.emotions)), (len(rows), 1))
+        return Staging(rows, rows.copy(), codes, np.zeros(len(rows), dtype=bool))
 
     def _restaged(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Staging:
         staging = self._plain(rows.copy())
@@ -158,6 +184,7 @@ class Evidence:
             actable = np.array(sorted(self.wardrobe))
             if rng.random() >= PLAIN:
                 staging.codes[b, actable] = rng.permutation(actable)
+                staging.foreign[b] = rng.random() < FOREIGN
             look = int(np.flatnonzero(staging.codes[b] == label)[0])
             staging.looks[b] = staging.words[b] = rng.choice(self.wardrobe[look])
             if len(self.plain) and rng.random() < REWORDED:

@@ -15,6 +15,7 @@ from authentic_dubber.checkpoint import Card, load_acoustic, read_card
 from authentic_dubber.director import NEUTRAL
 from authentic_dubber.symbols import NAMES, PAUSES, SILENCE
 from vocoder.checkpoint import load_generator, save_generator
+from vocoder.harmonic import HarmonicConfig
 from vocoder.storage import read_config, whole_folder
 
 from .cache import Cache
@@ -39,6 +40,7 @@ def package_checkpoint(
     *,
     expression: float = 1.0,
     conviction: float = 1.0,
+    breath: float = 1.0,
 ) -> Card:
     """Write `out` with `acoustic/`, `vocoder/` and `card.json`.
 
@@ -46,14 +48,19 @@ def package_checkpoint(
         acoustic: a run folder of the acoustic training (`acoustic/` inside it is taken).
         vocoder: a run folder of the vocoder training (`generator/` inside it is taken).
         expression, conviction: see `DubberConfig`.
+        breath: see `HarmonicConfig`.
 
     Raises:
         FileNotFoundError: a part is missing.
-        ValueError: the two parts are for different mels.
+        ValueError: the two parts are for different mels, or a vocoder without harmonics is asked for less breath.
     """
     cache = Cache(cache_folder)
     model = load_acoustic(acoustic / "acoustic")
     generator = load_generator(vocoder / "generator", model.config.mel)
+    if isinstance(generator.config, HarmonicConfig):
+        generator.config = replace(generator.config, breath=breath)
+    elif breath != 1:
+        raise ValueError(f"{vocoder}: expected a harmonic vocoder to breathe less, got {generator.config}")
     steps = {"acoustic": read_config(acoustic / "acoustic")["step"], "vocoder": _vocoder_step(vocoder)}
     sizes = {"acoustic": model, "vocoder": generator}
     parameters = {part: sum(p.numel() for p in module.parameters()) for part, module in sizes.items()}

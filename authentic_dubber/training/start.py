@@ -36,7 +36,7 @@ from .waves import CorpusWaves
 
 log = logging.getLogger(__name__)
 
-STARTER_SHARES = {"kathleen": 0.32, "ravdess": 0.34, "nemo": 0.26, "grid": 0.08}
+STARTER_SHARES = {"kathleen": 0.27, "ravdess": 0.40, "nemo": 0.27, "grid": 0.06}
 """Kathleen teaches phonetic coverage, the acted corpora feeling, GRID real lips. Synthetic lines teach the director
 alone: their sound is not learned from."""
 EAR, EAR_STEPS = "ear.safetensors", 2000
