@@ -86,8 +86,8 @@ class TrainConfig:
     """Of the made mel's speaker vector, as the style encoder hears it, against the recording's."""
     emotion_weight: float = 0.2
     prosody_weight: float = 0.1
-    rehearsed: int = 4
-    """Lines of every step that nobody recorded, judged by ears; 0 rehearses nothing."""
+    rehearsed: int = 0
+    """Further lines of every step, without recordings, judged by ears; 0 rehearses nothing."""
     voice_weight: float = 0.5
     feeling_weight: float = 0.02
     """Of the two ears: as much as moves a voice without making it speak to its judges."""
@@ -245,7 +245,7 @@ def _starter(words: Vocabulary, mel: MelConfig) -> DubberConfig:
         graph=GraphConfig(in_widths=words.widths(), width=128, heads=2, dropout=0.1),
         mel=mel,
         # On two cores many small steps reach further in an hour than few large ones.
-        train=TrainConfig(batch=8),
+        train=TrainConfig(batch=8, rehearsed=4),
     )
 
 

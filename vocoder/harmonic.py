@@ -35,7 +35,7 @@ class HarmonicConfig:
     """Size of a `HarmonicGenerator`: its trunk's, as `IstftConfig`, and its pitch reader's.
 
     Raises:
-        ValueError: a size is not positive, or the kernel is even and so has no centre.
+        ValueError: a size is not positive, the kernel is even and so has no centre, or the breath is no share.
     """
 
     dim: int = 256

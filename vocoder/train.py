@@ -319,9 +319,11 @@ def _start(
         return state
     stored = read_config(found[-1])["train"]
     check_mel(expected=MelConfig.from_dict(stored["mel"]), got=mel_config)
+    # Through the class, so that a setting that came later has its default in a run that began before.
+    own = VocoderTrainConfig.from_dict({name: value for name, value in stored.items() if name != "mel"}).to_dict()
     for name, value in config.to_dict().items():
-        if name not in REPORTING and stored[name] != value:
-            raise ValueError(f"{folder}: expected the run's own {name} {stored[name]} to resume it, got {value}")
+        if name not in REPORTING and own[name] != value:
+            raise ValueError(f"{folder}: expected the run's own {name} {own[name]} to resume it, got {value}")
     state.load(found[-1])
     log.info("resumed from %s", found[-1])
     return state

@@ -76,7 +76,7 @@ def train(
     ] = False,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak; the size's own by default.")] = None,
     rehearsed: Annotated[
-        int | None, typer.Option(help="Lines of every step that nobody recorded, judged by ears; 0 for none.")
+        int | None, typer.Option(help="Further lines of every step, judged by ears; 0 for none.")
     ] = None,
     minutes: Minutes = None,
     seed: Seed = 0,

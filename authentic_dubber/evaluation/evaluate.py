@@ -90,4 +90,10 @@ def _conditions(cases: EvaluationSet, asked: Sequence[str]) -> list[Condition]:
         raise ValueError(
             f"set {cases.content.name} has no recordings, so only takes can be judged, got {', '.join(asked)}"
         )
+    for condition, kinds in (
+        ("wrong-text", {c.text for c in cases.cases}),
+        ("wrong-speaker", {c.voice for c in cases.cases}),
+    ):
+        if condition in asked and len(kinds) < 2:
+            raise ValueError(f"{condition}: expected a set with two to confuse, got {cases.content.name} with one")
     return [condition for condition in CONDITIONS if condition in asked]

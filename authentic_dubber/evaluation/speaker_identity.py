@@ -18,8 +18,8 @@ from .measured import Measured, Row, Sample
 from .periodicity import Values, Wave
 
 FLATTERS = (
-    "GE2E also conditions the dubber, which can please it without pleasing ears: read it beside a second opinion. "
-    "Emotion costs real actors about .08 of cosine, and noise or muffling more."
+    "GE2E also conditions the dubber and judges its rehearsal, and can be pleased without pleasing ears: read it "
+    "beside a second opinion. Emotion costs real actors about .08 of cosine, and noise or muffling more."
 )
 REGULARISATION = 0.1
 """C of the classifier. Voices lie far apart in the functionals, so it matters little."""

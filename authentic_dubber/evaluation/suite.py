@@ -84,7 +84,7 @@ class Suite:
         models = "" if self.models is None else str(self.models)
         found = [
             Family("words", frozenset(CONDITIONS) - {"wrong-speaker"}, self._words, models),
-            Family("speaker", frozenset(CONDITIONS) - {"wrong-text"}, self._speaker, corpus),
+            Family("speaker", frozenset(CONDITIONS) - {"wrong-text"}, self._speaker, f"{corpus} company"),
         ]
         if any(case.emotion is not None for case in self.cases.cases):
             found.append(Family("emotion", _SOUND, self._emotion, corpus))

@@ -30,10 +30,13 @@ LISTENER_WEIGHT = 0.5
 def teach_director(
     model: Synthesizer, cache: Cache, *, kept_films: Sequence[int], steps: int, seed: int, corpora: Sequence[str] = ()
 ) -> None:
-    """Fit graph, director and listener on the training rows that are staged, filmed or say what they feel.
+    """Fit graph, director and listener on the labelled training rows that are staged or say what they feel.
 
     Args:
         corpora: whose rows; all by default.
+
+    Raises:
+        ValueError: there are no such rows.
     """
     torch.manual_seed(seed)
     evidence = Evidence(cache, model.config, kept_films)
@@ -78,8 +81,11 @@ def _staged(
             and cache.entries[i].emotion is not None
             and (evidence.wordy[i] or any(evidence.own[m][i].any() for m in QUERY_MODALITIES[:2]))
             and film[i] not in kept_films
-        ]
+        ],
+        dtype=np.int64,
     )
+    if not len(rows):
+        raise ValueError(f"expected labelled lines of {', '.join(corpora)} to teach a director, got none")
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
     for place, i in enumerate(rows):
         groups[int(evidence.labels[i]), cache.entries[i].corpus].append(place)

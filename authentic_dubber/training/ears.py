@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -169,13 +169,12 @@ def roughened(mels: Tensor) -> Tensor:
     return mels + tint + 0.2 * torch.randn_like(mels)
 
 
-def teach_feeling(cache: Cache, config: DubberConfig, *, steps: int, seed: int) -> FeelingEar:
-    """A feeling ear fitted on the labelled training recordings, every feeling of every corpus drawn alike.
+def teach_feeling(cache: Cache, config: DubberConfig, rows: Sequence[int], *, steps: int, seed: int) -> FeelingEar:
+    """A feeling ear fitted on labelled training recordings, every feeling of every corpus drawn alike.
 
     Raises:
-        ValueError: no training recording has a label.
+        ValueError: there are none.
     """
-    rows = [i for i in cache.training_rows() if cache.entries[i].emotion in config.emotions]
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i in rows:
         groups[cache.entries[i].corpus, str(cache.entries[i].emotion)].append(i)

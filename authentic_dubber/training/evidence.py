@@ -1,8 +1,8 @@
 """What the director is shown of each line in training, what its picture and words find, and what it could know.
 
 A few films could be learned by heart; then retrieval would teach nothing. So a line is staged anew each time it comes:
-in a film whose code is shuffled once more, looks keep their neighbours but what they stand for changes, and with it how
-the neighbours sound. What a look means can then only be learned from its references.
+for half of the times in a film whose code is shuffled once more. There looks keep their neighbours, but what they stand
+for changes, and with it how the neighbours sound: what such a look means can only be learned from its references.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ PLAIN = 0.5
 """Share of restaged lines whose film keeps its own code."""
 FOREIGN = 0.5
 """Share of the others whose pictures are turned in their space, references with them: who is near stays near, but it
-looks like no film that could be remembered."""
+looks like no film that could be remembered. Its words and captions stay."""
 REWORDED = 0.5
 """Share of restaged lines that say some plain sentence. Acted corpora hold few texts; a director who never saw a plain
 sentence under a telling picture would take its plainness for the feeling."""
 SAID = 0.7
-"""Share of the words in a text vector beside the captions of its picture, as the text reader mixes them."""
+"""Share of the words in a text vector beside the captions of its picture, near the text reader's own: it mixes before
+it normalises, and gives words more where a caption is missing."""
 _HIDDEN = -1
 
 
@@ -156,7 +157,7 @@ class Evidence:
         return turn
 
     def _captioned(self, words: npt.NDArray[np.float32], staging: Staging) -> npt.NDArray[np.float32]:
-        """Text vectors of reworded lines with the captions of their look, as a reader of both would give them.
+        """Text vectors of reworded lines with the captions of their look, about as a reader of both would give them.
 
         Shape:
             (B, D) -> (B, D).

@@ -172,10 +172,12 @@ def train(
         rehearsal: lines without recordings that are judged by ears at every step; none by default.
 
     Raises:
-        ValueError: the folder holds a training of another config or seed.
+        ValueError: the folder holds a training of another config or seed, or the config rehearses and nobody judges.
         FloatingPointError: the gradient became infinite; checkpoints are intact.
     """
     schedule = schedule or Schedule()
+    if corpus.config.train.rehearsed and corpus.config.train.total_steps and rehearsal is None:
+        raise ValueError(f"expected ears for the {corpus.config.train.rehearsed} lines a step to rehearse, got none")
     state = _begin(corpus.config, folder, seed, device, start_from)
     shown = _shown(corpus)
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes

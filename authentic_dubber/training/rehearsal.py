@@ -1,4 +1,4 @@
-"""Lines nobody recorded: a voice says another's words in a feeling it is told, and ears judge what comes out.
+"""Lines without recordings: a voice says some text in a feeling it is told, and ears judge what comes out.
 
 An actor of the acted corpora spoke two sentences; what his voice does to all other words no recording shows. Without
 rehearsal a model speaks them in an average voice and tamely. Here it is corrected where it will be asked to speak.
@@ -64,6 +64,11 @@ class Rehearsal:
         feeling: the ear that knows feelings; None where no corpus is labelled, and then only voices are judged.
         shares: how often the voices of each corpus are drawn, by name.
         seed: of everything drawn.
+
+    A voice may meet a line that it recorded: the ears then judge what the recording could have.
+
+    Raises:
+        ValueError: nothing can be drawn.
     """
 
     def __init__(
@@ -86,6 +91,8 @@ class Rehearsal:
                 self.looks[entries[i].language][int(corpus.evidence.labels[i])].append(i)
         # Every text alike, however many times it was spoken.
         self.texts = {language: list(rows.values()) for language, rows in said.items()}
+        if not self.texts:
+            raise ValueError(f"expected voices to rehearse and texts up to {LONGEST_SECONDS} s, got none")
         self.voices = [voice for voice in corpus.voices if shares.get(voice.partition("/")[0])]
         each = np.array([shares[voice.partition("/")[0]] for voice in self.voices])
         names = [voice.partition("/")[0] for voice in self.voices]

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 STARTER_SHARES = {"kathleen": 0.27, "ravdess": 0.40, "nemo": 0.27, "grid": 0.06}
 """Kathleen teaches phonetic coverage, the acted corpora feeling, GRID real lips. Synthetic lines teach the director
 alone: their sound is not learned from."""
-EAR, EAR_STEPS = "ear.safetensors", 2000
+EAR, EAR_STEPS = "ear-seed{}.safetensors", 2000
 FILMED = "grid"
 """A real mouth in front of a camera; its six words rehearse nothing."""
 
@@ -111,21 +111,25 @@ def train_acoustic(cache: Path, run: Path, choice: AcousticRun) -> str:
         device=resolve_device(choice.device),
         max_minutes=choice.minutes,
         start_from=weights,
-        rehearsal=_rehearsal(corpus, run, choice) if config.train.rehearsed else None,
+        rehearsal=_rehearsal(corpus, run, choice) if config.train.rehearsed and config.train.total_steps else None,
     )
 
 
 def _rehearsal(corpus: Corpus, run: Path, choice: AcousticRun) -> Rehearsal:
     """With the run's own feeling ear, so that a resumed training is judged as it was before."""
     shares = choice.shares or STARTER_SHARES
-    kept, config, ear = run / EAR, corpus.config, None
+    kept, config, ear = run / EAR.format(choice.seed), corpus.config, None
+    entries = corpus.cache.entries
+    heard = [int(i) for i in corpus.rows if shares.get(entries[i].corpus) and entries[i].emotion in config.emotions]
     if kept.is_file():
         ear = FeelingEar(config).eval().requires_grad_(False)
         load_strictly(ear, read_tensors(kept), str(kept))
-    elif any(corpus.cache.entries[int(i)].emotion in config.emotions for i in corpus.rows):
-        ear = teach_feeling(corpus.cache, config, steps=EAR_STEPS, seed=choice.seed)
+    elif heard:
+        ear = teach_feeling(corpus.cache, config, heard, steps=EAR_STEPS, seed=choice.seed)
         run.mkdir(parents=True, exist_ok=True)
-        write_tensors(kept, ear.state_dict())
+        part = kept.with_suffix(".part")
+        write_tensors(part, ear.state_dict())
+        part.replace(kept)
     device = resolve_device(choice.device)
     voice = SpeakerEar(GE2E().network, config.mel)
     rehearsal = Rehearsal(corpus, voice, ear, {name: shares[name] for name in shares if name != FILMED}, choice.seed)

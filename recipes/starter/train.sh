@@ -6,11 +6,11 @@ data=$1 work=$2
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 dub prepare "$data" "$work/corpus"
-dub train-vocoder "$work/corpus" "$work/vocoder" --steps 20000 --adversarial-from 14000 &
+dub train-vocoder "$work/corpus" "$work/vocoder" --steps 20000 --adversarial-from 14000 & vocoder=$!
 dub train "$work/corpus" "$work/words" --words-only --steps 7400
 dub train "$work/corpus" "$work/starter" --start-from "$work/words/acoustic" --steps 8000 --director-steps 2000
-wait
-# The director once more, alone: after the voice it costs nothing to teach.
+wait "$vocoder"
+# The director once more, alone; its graph moves with it, and the voice, which hardly listens to the graph but through it, stays.
 dub train "$work/corpus" "$work/directed" --start-from "$work/starter/acoustic" --steps 0 --director-steps 3000
 dub package "$work/directed" "$work/vocoder" "$work/corpus" "$work/checkpoint" --expression 1.5 --conviction 4 --breath 0.7
 python "$(dirname "$0")/sets.py" "$work/corpus" "$work/sets"
