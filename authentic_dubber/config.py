@@ -137,6 +137,9 @@ class DubberConfig:
     loudness: Mapping[str, float] = field(default_factory=dict)
     """Per emotion, nepers above the same voice's neutral speech: measured on acted recordings when a checkpoint is
     packaged. Corpora set their levels in different ways, so a prediction of energy alone may turn the wrong way."""
+    f0_range: Mapping[str, float] = field(default_factory=dict)
+    """Per emotion, log of the range of F0 in hertz over that of the same voice's neutral speech, measured as loudness
+    is: a melody that was predicted, and judged by ears, need not widen where people's does."""
     conviction: float = 1.0
     """Factor on the director's logits: above one it doubts less, and a doubtful feeling is a weak one."""
     mel: MelConfig = field(default_factory=MelConfig)
@@ -159,7 +162,7 @@ class DubberConfig:
 
     def to_json(self) -> str:
         values = asdict(self)
-        values["spaces"], values["loudness"] = dict(self.spaces), dict(self.loudness)
+        values |= {name: dict(getattr(self, name)) for name in ("spaces", "loudness", "f0_range")}
         values["graph"] = self.graph.to_dict()
         return json.dumps(values, indent=2, ensure_ascii=False)
 

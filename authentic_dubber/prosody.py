@@ -20,6 +20,8 @@ PITCH_MEAN, PITCH_SCALE = 20.0, 6.0
 LEVEL_MEAN, LEVEL_SCALE = 0.0, 2.0
 """Nepers: the log of a frame's summed mel."""
 CHANNELS = 3
+MOST_STRETCHED = 4.0
+"""Times that a melody is widened or narrowed at most; a prediction that is nearly flat has no shape worth more."""
 
 
 class Prosody(NamedTuple):
@@ -134,3 +136,29 @@ def as_loud(felt: Prosody, rest: Prosody, lengths: Tensor, gain: Tensor) -> Pros
     count = lengths.clamp(min=1)
     change = ((rest.energy - felt.energy) * mask).sum(1) / count + gain / LEVEL_SCALE
     return felt._replace(energy=felt.energy + change[:, None] * mask)
+
+
+def as_wide(felt: Prosody, rest: Prosody, lengths: Tensor, log_range: Tensor) -> Prosody:
+    """The felt melody around its own middle, but as wide in hertz as the neutral one, and so much wider.
+
+    Shape:
+        (B, N) each, lengths (B,), log_range (B,) -> (B, N) each.
+    """
+    mask = length_mask(lengths, felt.pitch.shape[1])
+    weight = mask * felt.voiced + 1e-6 * mask
+    middle = ((felt.pitch * weight).sum(1) / weight.sum(1))[:, None]
+    wanted = _spread(rest.pitch, weight) * torch.exp(log_range)
+    stretch = (wanted / _spread(felt.pitch, weight)).clamp(1 / MOST_STRETCHED, MOST_STRETCHED)
+    return felt._replace(pitch=torch.where(mask, middle + stretch[:, None] * (felt.pitch - middle), felt.pitch))
+
+
+def _spread(pitch: Tensor, weight: Tensor) -> Tensor:
+    """Standard deviation of F0, in units of 55 Hz.
+
+    Shape:
+        (B, N), (B, N) -> (B,).
+    """
+    hertz = torch.exp2((pitch * PITCH_SCALE + PITCH_MEAN) / 12)
+    share = weight / weight.sum(1, keepdim=True)
+    middle = (hertz * share).sum(1, keepdim=True)
+    return torch.sqrt(((hertz - middle).square() * share).sum(1) + 1e-6)

@@ -15,7 +15,7 @@ from .blocks import Stack, length_mask, masked_mean
 from .config import DubberConfig
 from .director import NEUTRAL, Director, acted, carried
 from .encoders import LipEncoder, PhonemeEncoder, StyleEncoder
-from .prosody import Prosody, ProsodyEmbedding, ProsodyPredictor, as_loud, dialled
+from .prosody import Prosody, ProsodyEmbedding, ProsodyPredictor, as_loud, as_wide, dialled
 from .timing import DurationPredictor, PhonemeLipAttention, place_in_symbol, regulate
 
 MEL_MEAN, MEL_SCALE = -5.0, 2.2
@@ -192,15 +192,19 @@ class Synthesizer(nn.Module):
     def _melody(self, fused: Tensor, lengths: Tensor, voice: Tensor, felt: Tensor, strength: Tensor) -> Prosody:
         """The felt melody, moved along the line from the neutral one by the strength."""
         full: Prosody = self.prosody(fused, lengths, self._coloured(voice, felt))
-        if bool((strength == 1).all()) and not self.config.loudness:
+        tables = (self.config.loudness, self.config.f0_range)
+        if bool((strength == 1).all()) and not any(tables):
             return full
         still = acted(felt, torch.zeros_like(strength), self.config.emotions.index(NEUTRAL))
         rest: Prosody = self.prosody(fused, lengths, self._coloured(voice, still))
         moved = dialled(rest, full, strength)
-        if not self.config.loudness:
-            return moved
-        nepers = [self.config.loudness.get(name, 0.0) for name in self.config.emotions]
-        return as_loud(moved, rest, lengths, strength * (felt @ felt.new_tensor(nepers)))
+        nepers, log_range = (
+            strength * (felt @ felt.new_tensor([table.get(name, 0.0) for name in self.config.emotions]))
+            for table in tables
+        )
+        if self.config.f0_range:
+            moved = as_wide(moved, rest, lengths, log_range)
+        return as_loud(moved, rest, lengths, nepers) if self.config.loudness else moved
 
     def decode(self, encoded: Encoded, durations: Tensor, prosody: Prosody | None = None) -> Spoken:
         """Frames of given durations, coloured by the graph: basic, then indirect, then direct.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from .corpora import SAYINGS
 from .durations import QUIET_BELOW
 from .loop import export
 
+FEWEST_VOICED = 10
+"""Voiced frames, a tenth of a second, without which a recording has no range to speak of."""
 _STRICTNESS = ("CC-BY-NC-SA-4.0", "CC-BY-4.0", "CC0-1.0", "synthetic")
 _NOTICES = {
     "CC-BY-NC-SA-4.0": "this voice learned from CC BY-NC-SA 4.0 recordings: credit, share alike, no commercial use",
@@ -66,7 +68,11 @@ def package_checkpoint(
     parameters = {part: sum(p.numel() for p in module.parameters()) for part, module in sizes.items()}
     card = _card(cache, name, {"steps": steps, "parameters": parameters})
     model.config = replace(
-        model.config, expression=expression, conviction=conviction, loudness=loudness_of_feelings(cache)
+        model.config,
+        expression=expression,
+        conviction=conviction,
+        loudness=loudness_of_feelings(cache),
+        f0_range=f0_range_of_feelings(cache),
     )
     with whole_folder(out) as filling:
         export(model, filling / "acoustic", steps["acoustic"], half=True)
@@ -103,16 +109,40 @@ def _card(cache: Cache, name: str, made: dict[str, Any]) -> dict[str, Any]:
 
 def loudness_of_feelings(cache: Cache) -> dict[str, float]:
     """Per emotion, nepers of what sounds above the same voice's neutral recordings; every corpus counts the same."""
-    mels, levels = cache.ragged("mel"), defaultdict(list)
+    mels = cache.ragged("mel")
+
+    def level(i: int) -> float:
+        nepers = np.log(np.exp(mels[i].astype(np.float32)).sum(1))
+        return float(nepers[nepers > np.percentile(nepers, 95) - QUIET_BELOW].mean())
+
+    return _above_neutral(cache, level)
+
+
+def f0_range_of_feelings(cache: Cache) -> dict[str, float]:
+    """Per emotion, log of the range of F0 (10th to 90th percentile, Hz) over the same voice's in neutral recordings."""
+    tracks = cache.ragged("pitch")
+
+    def log_range(i: int) -> float | None:
+        track = tracks[i].astype(np.float32)
+        semitones = track[track[:, 1] > 0.5, 0]
+        if len(semitones) < FEWEST_VOICED:
+            return None
+        low, high = np.percentile(2 ** (semitones / 12), [10, 90])
+        return float(np.log(max(high - low, 1e-3)))
+
+    return _above_neutral(cache, log_range)
+
+
+def _above_neutral(cache: Cache, measure: Callable[[int], float | None]) -> dict[str, float]:
+    """Mean of a figure of recordings by emotion, above the same voice's neutral ones; every corpus counts the same."""
+    found = defaultdict(list)
     for i in cache.training_rows():
         entry = cache.entries[i]
-        if entry.emotion is not None and entry.corpus != SAYINGS:
-            level = np.log(np.exp(mels[i].astype(np.float32)).sum(1))
-            heard = level[level > np.percentile(level, 95) - QUIET_BELOW]
-            levels[entry.corpus, entry.voice, entry.emotion].append(float(heard.mean()))
+        if entry.emotion is not None and entry.corpus != SAYINGS and (value := measure(i)) is not None:
+            found[entry.corpus, entry.voice, entry.emotion].append(value)
     above: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for (corpus, voice, emotion), values in levels.items():
-        if rest := levels.get((corpus, voice, NEUTRAL)):
+    for (corpus, voice, emotion), values in found.items():
+        if rest := found.get((corpus, voice, NEUTRAL)):
             above[emotion][corpus].append(float(np.mean(values) - np.mean(rest)))
     return {
         emotion: round(float(np.mean([np.mean(gaps) for gaps in corpora.values()])), 3)
