@@ -17,6 +17,7 @@ from authentic_dubber.evaluation.recordings import Recordings
 from authentic_dubber.evaluation.references import other_references
 from authentic_dubber.evaluation.scoring import whole
 from authentic_dubber.evaluation.sets import Case, Content, EvaluationSet, SetError, write_set
+from authentic_dubber.evaluation.suite import Suite
 from authentic_dubber.evaluation.table import cell_text, clip_value, figure
 from authentic_dubber.evaluation.words import Alignment, AnotherLanguage, WordErrors, whisper_listener
 from authentic_dubber.training.cache import Cache
@@ -280,6 +281,31 @@ def test_a_voice_could_be_taken_for_any_of_its_corpus_and_for_nobody_else(tiny_c
     lent = Recordings(Cache(tiny_cache), [])
     assert lent.company(["toy/v1"]) == ["toy/v0", "toy/v1", "toy/v2"]
     assert lent.company(["elsewhere/v1"]) == []
+
+
+class Anybody:
+    """A speaker encoder that knows one voice."""
+
+    width = 2
+
+    def embed(self, wave: np.ndarray, sample_rate: int) -> np.ndarray:
+        return np.array([1, 0], dtype=np.float32)
+
+
+def test_waves_are_lent_of_voices_that_have_some(tiny_cache: Path) -> None:
+    lent = Recordings(Cache(tiny_cache), []).waves(["toy/v0", "toy/stranger"])
+    assert list(lent) == ["toy/v0"] and 0 < len(lent["toy/v0"]) <= 10
+    own = {wave.tobytes() for wave in map(Cache(tiny_cache).wave, range(0, 24, 3))}
+    assert all(rate == 22050 and wave.tobytes() in own for wave, rate in lent["toy/v0"])
+
+
+@pytest.mark.parametrize("models", [None, Path("no such folder")])
+def test_speakers_are_judged_by_wavlm_too_once_its_weights_are_there(tmp_path: Path, models: Path | None) -> None:
+    write_set(tmp_path / "set", content([case("a")]), waves={"prompt.wav": buzz(1.0)}, sample_rate=RATE)
+    suite = Suite(EvaluationSet.open(tmp_path / "set"), None, models, Anybody(), None)
+    (family,) = suite.families(["speaker"])
+    told = [m for measure in family.make() for m in measure([]) if m.name.startswith("secs_wavlm")]
+    assert told and all("wavlm-base-plus-sv" in m.note and not m.measured for m in told)
 
 
 def test_functionals_of_a_corpus_are_taken_once(tiny_cache: Path) -> None:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 MOST_PER_VOICE = 40
 """Recordings that tell a voice; more move neither a centroid nor a classifier of voices."""
+MOST_WAVES = 10
+"""Recordings of a voice that a large encoder is asked about."""
 MOST_ACTED = 150
 """Acted recordings of one voice that a reader of emotion learns from."""
 NOTHING_HEARD = -np.inf
@@ -78,6 +80,12 @@ class Recordings:
                 mean = np.asarray(table[rows], dtype=np.float32).mean(axis=0)
                 found[voice] = mean / np.linalg.norm(mean)
         return found
+
+    def waves(self, voices: Iterable[str]) -> dict[str, list[tuple[Wave, int]]]:
+        """A few recordings of each voice with their rate, for an encoder that the corpus holds no vectors of."""
+        rate = self.cache.sample_rate
+        rows = {voice: self._some(self.of_voice(voice), MOST_WAVES) for voice in voices}
+        return {voice: [(self.cache.wave(i), rate) for i in mine] for voice, mine in rows.items() if mine}
 
     def voices(self, voices: Iterable[str]) -> tuple[Values, list[str]]:
         """Functionals (N, D) of recordings of these voices, and the voice of each."""

@@ -20,7 +20,7 @@ from .naturalness import naturalness_measures
 from .pitch import PitchContours
 from .recordings import Progress, Recordings
 from .sets import EvaluationSet
-from .speaker_identity import SpeakerClassifier, SpeakerFunctionals, SpeakerSimilarity
+from .speaker_identity import SpeakerClassifier, SpeakerFunctionals, SpeakerSimilarity, WavlmSimilarity
 from .spectral import MelCepstralDistortion
 from .synchrony import Synchrony
 from .words import Alignment, AnotherLanguage, SphinxListener, WordErrors, unpronounceable, whisper_listener
@@ -57,7 +57,7 @@ class Suite:
 
     Args:
         corpus: a prepared corpus; without one nobody can say what emotion sounds like.
-        models: folder with `dnsmos/`, `nisqa/` and `whisper/`, each optional; see the measures.
+        models: folder with `dnsmos/`, `nisqa/`, `whisper/` and `wavlm/`, each optional; see the measures.
         speakers: the encoder of speaker similarity.
     """
 
@@ -84,7 +84,7 @@ class Suite:
         models = "" if self.models is None else str(self.models)
         found = [
             Family("words", frozenset(CONDITIONS) - {"wrong-speaker"}, self._words, models),
-            Family("speaker", frozenset(CONDITIONS) - {"wrong-text"}, self._speaker, f"{corpus} company"),
+            Family("speaker", frozenset(CONDITIONS) - {"wrong-text"}, self._speaker, f"{corpus} company {models}"),
         ]
         if any(case.emotion is not None for case in self.cases.cases):
             found.append(Family("emotion", _SOUND, self._emotion, corpus))
@@ -121,7 +121,7 @@ class Suite:
         if not centroids:
             return [NoMeasure("secs", "Speaker similarity to recordings", "cosine", "the set has no usable recordings")]
         similar = SpeakerSimilarity(self.speakers, centroids)
-        made: list[Measure] = [Noted(similar, OWN_RECORDINGS) if unknown else similar]
+        made: list[Measure] = [Noted(similar, OWN_RECORDINGS) if unknown else similar, self._wavlm(company)]
         if recordings is None:
             reason = "no corpus to learn the voices from; give one by --corpus"
             return [*made, NoMeasure("speaker_identification", "Own voice by functionals", "%", reason)]
@@ -130,6 +130,16 @@ class Suite:
             reason = "the set's corpora hold recordings of fewer than two voices"
             return [*made, NoMeasure("speaker_identification", "Own voice by functionals", "%", reason)]
         return [*made, SpeakerFunctionals(SpeakerClassifier.fit(rows, labels), take=self._take)]
+
+    def _wavlm(self, company: Sequence[str]) -> Measure:
+        weights, recordings = None if self.models is None else self.models / "wavlm", self._recordings
+        if weights is None or not weights.is_dir():
+            return WavlmSimilarity(weights, {})
+        lent = {} if recordings is None else recordings.waves(company)
+        if not lent:
+            reason = "no corpus holds recordings of the set's voices; give one by --corpus"
+            return NoMeasure("secs_wavlm", "Speaker similarity to recordings, WavLM", "cosine", reason)
+        return WavlmSimilarity(weights, lent)
 
     def _emotion(self) -> list[Measure]:
         recordings = self._recordings
