@@ -7,7 +7,6 @@ vectors_<modality>.npy   float32 (rows, D), one row per clip that has the modali
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .atomic import whole_folder
+from .checksum import file_digest
 from .types import MODALITIES, Clip, Emotion, Modality, space_width
 
 SCHEMA = "authentic-dubber/shard/1"
@@ -75,7 +75,7 @@ def write_shard(folder: Path, clips: Sequence[Clip], info: Mapping[str, Any] | N
             "schema": SCHEMA,
             "spaces": spaces,
             "count": len(clips),
-            "sha256": {name: _sha256(temporary / name) for name in _names(spaces)},
+            "sha256": {name: file_digest(temporary / name) for name in _names(spaces)},
             "info": dict(info or {}),
         }
         text = json.dumps(shard, ensure_ascii=False, indent=2, allow_nan=False)
@@ -98,7 +98,7 @@ def read_shard(folder: Path) -> Iterator[Clip]:
     for name in _names(spaces):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: expected as part of the shard, there is none")
-        if _sha256(folder / name) != shard["sha256"].get(name):
+        if file_digest(folder / name) != shard["sha256"].get(name):
             raise ManifestError(f"{folder / name}: expected the file that was written, its SHA-256 differs")
     tables = {modality: _table(folder / _vectors(modality), space) for modality, space in spaces.items()}
     return _clips(folder, shard, tables)
@@ -206,11 +206,3 @@ def _names(spaces: Mapping[Modality, str]) -> list[str]:
 
 def _vectors(modality: Modality) -> str:
     return f"vectors_{modality}.npy"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

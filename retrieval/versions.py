@@ -12,7 +12,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -25,6 +24,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from library_builder.checksum import file_digest
 
 SCHEMA = 1
 """Number of the layout on disk: folders, manifest, records and indices together. Another number is refused."""
@@ -135,7 +136,7 @@ def read_manifest(root: Path, version: str, *, verify: bool = True) -> Manifest:
         path = folder / name
         if not _FILE_NAME.fullmatch(name) or not path.is_file():
             raise DirtyVersion(f"{folder}: the manifest names {name!r}, which is not in the version")
-        if verify and (got := _checksum(path)) != expected:
+        if verify and (got := file_digest(path)) != expected:
             raise DirtyVersion(f"{path} was altered: expected SHA-256 {expected[:12]}, got {got[:12]}")
     return manifest
 
@@ -189,7 +190,7 @@ def publish(
     """
     number = 1 + max((_number(path.name) for path in root.iterdir() if _NAME.fullmatch(path.name)), default=0)
     version = f"v{number:04d}-{content[:8]}"
-    files = {path.name: _checksum(path) for path in sorted(staged.iterdir())}
+    files = {path.name: file_digest(path) for path in sorted(staged.iterdir())}
     manifest = Manifest(
         schema=SCHEMA,
         version=version,
@@ -247,14 +248,6 @@ def _number(name: str) -> int:
     match = _NAME.fullmatch(name)
     assert match is not None, name
     return int(match[1])
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync_file(path: Path) -> None:

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from authentic_dubber.cli import app
 from authentic_dubber.training import heldout, strips
 from authentic_dubber.training.cache import Cache, save_index, save_rows
-from authentic_dubber.training.pack import PackConfig, pack, rounded, sha256
+from authentic_dubber.training.pack import PackConfig, pack, rounded
 from authentic_dubber.training.unpack import unpack
+from library_builder.checksum import file_digest
 from library_builder.media import read_wave
 from vocoder import MelConfig, log_mel
 
@@ -80,7 +81,7 @@ def rewrite_index(folder: Path, change: Callable[[dict[str, Any]], None]) -> Non
     index = json.loads(lzma.decompress(path.read_bytes()))
     change(index)
     path.write_bytes(lzma.compress(json.dumps(index).encode()))
-    rewrite(folder, lambda manifest: manifest["sha256"].update({"index.json.xz": sha256(path)}))
+    rewrite(folder, lambda manifest: manifest["sha256"].update({"index.json.xz": file_digest(path)}))
 
 
 # There and back.
@@ -210,7 +211,7 @@ def test_hits_point_at_the_same_recordings_and_nowhere_at_left_out_ones(corpus: 
 def test_a_pack_names_its_licences_and_no_folder_of_the_machine(corpus: Cache, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    entries = [replace(entry, media=f"/home/someone/{entry.id}.wav") for entry in corpus.entries]
+    entries = [replace(entry, media=f"/elsewhere/{entry.id}.wav") for entry in corpus.entries]
     save_index(corpus.folder, RATE, entries)
     back = there_and_back(corpus, tmp_path)
     assert {entry.licence for entry in back.entries} == {"CC0-1.0"} and back.entries[0].media == "toy/u00.wav"
@@ -255,7 +256,7 @@ def test_one_flipped_bit_is_named(corpus: Cache, tmp_path: Path) -> None:
 def test_paths_that_leave_the_pack_are_refused(corpus: Cache, tmp_path: Path) -> None:
     pack(corpus.folder, tmp_path / "pack")
     (tmp_path / "outside").write_text("x")
-    digest, manifest = sha256(tmp_path / "outside"), (tmp_path / "pack" / "pack.json").read_text()
+    digest, manifest = file_digest(tmp_path / "outside"), (tmp_path / "pack" / "pack.json").read_text()
     for name in ("../outside", str(tmp_path / "outside"), "sound/../../outside", "C:/x", "a\\b"):
         (tmp_path / "pack" / "pack.json").write_text(manifest)
         rewrite(tmp_path / "pack", lambda m, name=name: m["sha256"].update({name: digest}))  # type: ignore[misc]

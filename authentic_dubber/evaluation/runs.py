@@ -9,7 +9,6 @@ scores.json, scores.html, clips.csv the same for programs, people and spreadshee
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from library_builder.atomic import whole_file
+from library_builder.checksum import file_digest
 
 SCHEMA = 1
 RUN = "run.json"
@@ -119,8 +119,3 @@ def intact(folder: Path, case: str, facts: TakeFacts) -> bool:
     """Whether a take's file is as it was written."""
     path = take_path(folder, case)
     return path.is_file() and file_digest(path) == facts.sha256
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -17,13 +17,14 @@ from authentic_dubber.dubber import Dubber, Prepared
 from authentic_dubber.slot import Look
 from authentic_dubber.text import UnspeakableText
 from authentic_dubber.types import Acting, Line, Slot, Take, Voice
+from library_builder.checksum import file_digest
 from library_builder.media import probe
 from library_builder.mux import write_wave
 from library_builder.types import Clip, space_width
 from retrieval import Library
 
 from .references import References, other_references
-from .runs import TAKES, Run, TakeFacts, file_digest, intact, same_run, take_path, write_run
+from .runs import TAKES, Run, TakeFacts, intact, same_run, take_path, write_run
 from .sets import MOUTH_FPS, Case, EvaluationSet
 
 BATCH = 8

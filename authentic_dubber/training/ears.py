@@ -6,7 +6,6 @@ beside a classifier of its own; the one that knows feelings is fitted here and j
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ from authentic_dubber.config import DubberConfig
 from vocoder.mel import MelConfig
 
 from .cache import Cache
-
-log = logging.getLogger(__name__)
 
 RATE, WINDOW, BANDS, FRAMES_PER_SECOND = 16_000, 400, 40, 100
 """The spectra GE2E was trained on: hertz, samples, mel bands, frames a second."""

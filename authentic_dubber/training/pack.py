@@ -14,7 +14,6 @@ bits. All else comes back to the last bit.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import lzma
 import shutil
@@ -27,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from library_builder.checksum import file_digest
 from library_builder.manifest import check_relative
 from vocoder.mel import MelConfig
 from vocoder.storage import whole_folder
@@ -115,7 +115,7 @@ def pack(folder: Path, out: Path, config: PackConfig | None = None) -> Packed:
             "strips": strips,
             "features": features,
             "sha256": {
-                path.relative_to(filling).as_posix(): sha256(path)
+                path.relative_to(filling).as_posix(): file_digest(path)
                 for path in sorted(filling.rglob("*"))
                 if path.is_file()
             },
@@ -129,15 +129,6 @@ def pack(folder: Path, out: Path, config: PackConfig | None = None) -> Packed:
         hours=sum(entry.samples for entry in entries) / cache.sample_rate / 3600,
         megabytes=parts,
     )
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def strip_name(number: int) -> str:

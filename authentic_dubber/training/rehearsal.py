@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from authentic_dubber.batching import pad
 from authentic_dubber.synthesizer import Inputs, Synthesizer
@@ -91,9 +92,13 @@ class Rehearsal:
                 self.looks[entries[i].language][int(corpus.evidence.labels[i])].append(i)
         # Every text alike, however many times it was spoken.
         self.texts = {language: list(rows.values()) for language, rows in said.items()}
-        if not self.texts:
+        self.voices = [
+            voice
+            for voice, rows in corpus.voices.items()
+            if shares.get(voice.partition("/")[0]) and entries[rows[0]].language in self.texts
+        ]
+        if not self.voices:
             raise ValueError(f"expected voices to rehearse and texts up to {LONGEST_SECONDS} s, got none")
-        self.voices = [voice for voice in corpus.voices if shares.get(voice.partition("/")[0])]
         each = np.array([shares[voice.partition("/")[0]] for voice in self.voices])
         names = [voice.partition("/")[0] for voice in self.voices]
         self.chance = each / np.array([names.count(name) for name in names])
@@ -159,17 +164,10 @@ class Rehearsal:
         voice = 1 - functional.cosine_similarity(heard, lines.target, dim=1).mean()
         if self.feeling is None:
             return Rehearsed(voice, voice.new_zeros(()))
-        acting = pad_mels(
-            [
-                self.registers[name].apply(mel[:, : int(length)])
-                for name, mel, length in zip(lines.voices, spoken.mel, spoken.lengths, strict=True)
-            ]
-        )
-        felt = self.feeling(roughened(acting), spoken.lengths)
+        acting = [
+            self.registers[name].apply(mel[:, : int(length)]).T
+            for name, mel, length in zip(lines.voices, spoken.mel, spoken.lengths, strict=True)
+        ]
+        padded = pad_sequence(acting, batch_first=True).transpose(1, 2)  # B x (T, F) -> (B, F, T)
+        felt = self.feeling(roughened(padded), spoken.lengths)
         return Rehearsed(voice, functional.cross_entropy(felt, lines.labels))
-
-
-def pad_mels(mels: list[Tensor]) -> Tensor:
-    """B x (F, T) -> (B, F, T) with zeros past the ends, which is a voice's own middle."""
-    longest = max(mel.shape[1] for mel in mels)
-    return torch.stack([functional.pad(mel, (0, longest - mel.shape[1])) for mel in mels])

@@ -14,6 +14,7 @@ from authentic_dubber.checkpoint import resolve_device
 from authentic_dubber.config import DubberConfig, TrainConfig, build_config
 from authentic_dubber.speaker import GE2E
 from authentic_dubber.synthesizer import Synthesizer
+from library_builder.atomic import whole_file
 from library_builder.readers import build_readers
 from vocoder.harmonic import HarmonicConfig
 from vocoder.mel import MelConfig
@@ -40,8 +41,8 @@ STARTER_SHARES = {"kathleen": 0.27, "ravdess": 0.40, "nemo": 0.27, "grid": 0.06}
 """Kathleen teaches phonetic coverage, the acted corpora feeling, GRID real lips. Synthetic lines teach the director
 alone: their sound is not learned from."""
 EAR, EAR_STEPS = "ear-seed{}.safetensors", 2000
-FILMED = "grid"
-"""A real mouth in front of a camera; its six words rehearse nothing."""
+NOT_REHEARSED = ("grid",)
+"""A camera's real mouth says a handful of words, of which nothing new can be rehearsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,13 @@ def _rehearsal(corpus: Corpus, run: Path, choice: AcousticRun) -> Rehearsal:
     elif heard:
         ear = teach_feeling(corpus.cache, config, heard, steps=EAR_STEPS, seed=choice.seed)
         run.mkdir(parents=True, exist_ok=True)
-        part = kept.with_suffix(".part")
-        write_tensors(part, ear.state_dict())
-        part.replace(kept)
+        with whole_file(kept) as part:
+            write_tensors(part, ear.state_dict())
     device = resolve_device(choice.device)
     voice = SpeakerEar(GE2E().network, config.mel)
-    rehearsal = Rehearsal(corpus, voice, ear, {name: shares[name] for name in shares if name != FILMED}, choice.seed)
+    rehearsal = Rehearsal(
+        corpus, voice, ear, {name: shares[name] for name in shares if name not in NOT_REHEARSED}, choice.seed
+    )
     return rehearsal.to(device)
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from library_builder.checksum import file_digest
 from library_builder.manifest import check_relative
 from vocoder.mel import MelConfig
 
 from .cache import INT16_SCALE, SCHEMA, Cache, Entry, save_index, save_ragged, save_rows
 from .features import prepare_mels
-from .pack import INDEX, MANIFEST, PACK_SCHEMA, SETTINGS, array_name, sha256, strip_name, travels
+from .pack import INDEX, MANIFEST, PACK_SCHEMA, SETTINGS, array_name, strip_name, travels
 from .strips import read_strip
 
 CLAIM = "unpacked.json"
@@ -89,7 +90,7 @@ class Pack:
             raise ValueError(f"{self.folder / MANIFEST}: {error}") from error
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected as part of the pack, there is none")
-        if sha256(path) != self.sha256[name]:
+        if file_digest(path) != self.sha256[name]:
             raise ValueError(f"{path}: expected the file that was packed, its SHA-256 differs")
 
     def _read_index(self) -> tuple[Entry, ...]:
@@ -134,7 +135,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _claim(folder: Path, pack: Path) -> None:
     """Two corpora in one folder would be one that nobody prepared."""
-    path, wanted = folder / CLAIM, json.dumps({"pack": sha256(pack / MANIFEST)}) + "\n"
+    path, wanted = folder / CLAIM, json.dumps({"pack": file_digest(pack / MANIFEST)}) + "\n"
     if path.is_file():
         if path.read_text(encoding="utf-8") != wanted:
             raise ValueError(f"{folder}: was unpacked from another pack; choose another folder")
