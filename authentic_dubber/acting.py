@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +10,8 @@ import torch
 
 from library_builder.media import read_wave
 from library_builder.readers import Readers
-from library_builder.types import QUERY_MODALITIES, Emotion, Modality
-from retrieval import Hit, Library
-from retrieval.library import Retrieved
+from library_builder.types import Emotion, Modality
+from retrieval import Library, Policy, Retrieved
 
 from .director import NEUTRAL
 from .synthesizer import Synthesizer
@@ -74,28 +72,4 @@ def find_references(library: Library, query: Mapping[Modality, Emotion], k: int,
     Raises:
         ValueError: a pinned clip is not in the library, or as `Library.top_k`.
     """
-    found = library.top_k(query, k, without=(*acting.pin, *acting.ban))
-    if not acting.pin:
-        return found
-    hits = {m: _pinned(library, m, query[m], acting.pin, found.hits[m])[:k] for m in QUERY_MODALITIES if m in query}
-    return replace(found, hits=hits)
-
-
-def _pinned(
-    library: Library, modality: Modality, asking: Emotion, pins: Sequence[str], nearest: Sequence[Hit]
-) -> tuple[Hit, ...]:
-    """Pinned clips that have this modality, then the nearest, ranked in this order."""
-    clips = [library.clip(name) for name in pins]
-    first = [
-        Hit(
-            clip,
-            modality,
-            1,
-            float(clip.emotions[modality].vector @ asking.vector),
-            clip.emotions[modality],
-            clip.emotions.get("audio"),
-        )
-        for clip in clips
-        if modality in clip.emotions
-    ]
-    return tuple(replace(hit, rank=rank) for rank, hit in enumerate([*first, *nearest], start=1))
+    return library.top_k(query, k, policy=Policy(pinned=acting.pin, without=acting.ban))

@@ -18,7 +18,7 @@ from library_builder.manifest import read_shard, write_shard
 from library_builder.media import MediaError, probe
 from library_builder.readers import Readers, build_readers
 from library_builder.types import Clip, Emotion, Modality
-from retrieval.library import Library, Retrieved, Scope, commit
+from retrieval.library import Library, Policy, Retrieved, Scope, commit
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def search_like_clip(library: Library, id: str, *, k: int, scope: Scope, speaker
     clip = library.clip(id)
     query: dict[Modality, Emotion] = {m: emotion for m, emotion in clip.emotions.items() if m != "audio"}
     who = (speaker or clip.speaker) if scope != "any" else None
-    return library.top_k(query, k, scope=scope, speaker=who, without={id})
+    return library.top_k(query, k, policy=Policy(scope=scope, speaker=who, without={id}))
 
 
 def search_like_text(
@@ -155,7 +155,7 @@ def search_like_text(
     reading = readers.text.read(words, {})
     if reading is None:
         raise ValueError(f"expected words to search for, got {words!r}")
-    return library.top_k({"text": reading.emotion}, k, scope=scope, speaker=speaker)
+    return library.top_k({"text": reading.emotion}, k, policy=Policy(scope=scope, speaker=speaker))
 
 
 def _root(footage: Sequence[Path]) -> Path:

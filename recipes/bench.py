@@ -199,7 +199,7 @@ def time_queries(library: Library, clips: Sequence[Clip], options: argparse.Name
         query: dict[Modality, Emotion] = {
             modality: emotion for modality, emotion in clip.emotions.items() if modality != "audio"
         }
-        return library.top_k(query, options.k, **library.leave_out(clip)._asdict())
+        return library.top_k(query, options.k, policy=library.leave_out(clip))
 
     return times(ask, 5 * options.runs)
 

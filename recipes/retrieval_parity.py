@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read once, when FAISS and BLAS are loaded: time is that of one thread
@@ -110,15 +110,8 @@ def measure(count: int, width: int, k: int, queries: int, seed: int) -> Parity:
             asking, scope, metric = clips[row], SCOPES[turn % len(SCOPES)], METRICS[turn // 3 % len(METRICS)]
             left = Library.leave_out(asking)
             begun = time.perf_counter()
-            answer = library.top_k(
-                asking.emotions,
-                k,
-                scope=scope,
-                speaker=asking.speaker,
-                metric=metric,
-                repeat_text=True,
-                **left._asdict(),
-            )
+            policy = replace(left, scope=scope, speaker=asking.speaker, repeat_text=True)
+            answer = library.top_k(asking.emotions, k, policy=policy, metric=metric)
             times.append(1e3 * (time.perf_counter() - begun))
             for modality, hits in answer.hits.items():
                 ids, scores = exact.top_k(asking, modality, k, scope, metric)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .library import Hit, Library, Retrieved, commit
+    from .editing import Change, add, commit, remove, replace_modality
+    from .library import Hit, Library, Retrieved
+    from .policy import Policy
 else:
 
     def __getattr__(name: str) -> object:
@@ -18,5 +20,15 @@ else:
         return value
 
 
-__all__ = ["Hit", "Library", "Retrieved", "commit"]
-_HOMES = {"Hit": "library", "Library": "library", "Retrieved": "library", "commit": "library"}
+__all__ = ["Change", "Hit", "Library", "Policy", "Retrieved", "add", "commit", "remove", "replace_modality"]
+_HOMES = {
+    "Change": "editing",
+    "Hit": "library",
+    "Library": "library",
+    "Policy": "policy",
+    "Retrieved": "library",
+    "add": "editing",
+    "commit": "editing",
+    "remove": "editing",
+    "replace_modality": "editing",
+}

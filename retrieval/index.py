@@ -13,6 +13,8 @@ import numpy.typing as npt
 Metric: TypeAlias = Literal["cosine", "dot", "euclidean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 """Vectors are unit, so cosine and dot are the same number, and all three give the same order."""
+FAISS_VERSION: str = faiss.__version__
+"""Recorded with what it writes: another one may not read it."""
 
 _NORM_SLACK = 1e-6
 """Unit vectors in float32 miss length one by about this much, which euclidean distance sees and a product does not."""

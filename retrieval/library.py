@@ -1,33 +1,25 @@
-"""A library of clips: commit them as a version, open it, and ask which clips feel like a line."""
+"""A library of clips, open for reading: what it holds, and which clips feel like a line."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from library_builder.types import MODALITIES, Clip, Emotion, Modality
 
-from library_builder.manifest import check_relative
-from library_builder.types import MODALITIES, QUERY_MODALITIES, Clip, Emotion, Modality, space_width
+from .editing import SpaceMismatch, commit
+from .index import FAISS_VERSION, METRICS, Metric
+from .policy import EVERYTHING, SCOPES, Policy, Scope, leave_out
+from .search import Answer, Search, search
+from .segment import COLUMNS, Segment
+from .versions import DirtyVersion, Manifest, NoLibrary, current_version, read_manifest
 
-from .index import METRICS, Found, Metric, VectorIndex
-from .store import RecordStore, encode, write_records
-from .versions import DirtyVersion, Manifest, current_version, find_content, point, publish, read_manifest, staging
-
-Scope: TypeAlias = Literal["any", "same", "other"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-RECORDS = "clips.lmdb"
-
-
-class SpaceMismatch(ValueError):
-    """Two emotions of one modality live in different spaces, where a cosine means nothing."""
+__all__ = ["SCOPES", "Hit", "Library", "Policy", "Retrieved", "Scope", "SpaceMismatch", "commit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +30,7 @@ class Hit:
         clip: what was found.
         modality: the one that asked.
         rank: 1 is the best.
-        score: higher is nearer: a cosine, or minus a euclidean distance.
+        score: higher is nearer: a cosine, or minus a euclidean distance; with weights, the weighted mean of cosines.
         emotion: the clip's own vector in the modality that asked.
         audio: how the clip sounds; `None` when it is silent.
     """
@@ -64,32 +56,19 @@ class Retrieved:
     notes: tuple[str, ...] = ()
 
 
-class LeftOut(NamedTuple):
-    """What a training query must not find, under the names `Library.top_k` takes: `top_k(query, **left._asdict())`."""
-
-    without: frozenset[str]
-    without_groups: frozenset[tuple[str, str]]
-
-
 class Library:
-    """One version of a library, open for reading. A later commit does not change it. `Library.open` fetches the parts.
+    """One version of a library, open for reading. `Library.open` fetches the parts.
 
-    Rows are clips in ascending order of id, so order by row is order by id.
+    A later commit does not change it, and it outlives its folder: all its files are open.
+
+    Args:
+        manifest: of the version.
+        segments: in the manifest's order.
     """
 
-    def __init__(self, manifest: Manifest, store: RecordStore, indices: Mapping[Modality, VectorIndex]) -> None:
+    def __init__(self, manifest: Manifest, segments: Sequence[Segment]) -> None:
         self._manifest = manifest
-        self._store = store
-        self._indices = dict(indices)
-        records = list(store.headers())
-        self._rows: dict[str, int] = {record["id"]: row for row, record in enumerate(records)}
-        self._speakers = Counter(record["speaker"] for record in records)
-        self._speaker_numbers = {speaker: number for number, speaker in enumerate(self._speakers)}
-        self._voices = np.array([self._speaker_numbers[record["speaker"]] for record in records])
-        self._films = Counter(record["film"] for record in records)
-        self._groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for row, record in enumerate(records):
-            self._groups[record["speaker"], _spoken(record["text"])].append(row)
+        self._segments = tuple(segments)
 
     @classmethod
     def open(cls, root: Path, version: str | None = None, *, verify: bool = True) -> Library:
@@ -103,27 +82,29 @@ class Library:
             DirtyVersion: the version is unfinished, altered, or of an unknown schema.
         """
         root = Path(root)
-        manifest = read_manifest(root, version or current_version(root), verify=verify)
-        folder = root / manifest.version
+        while True:
+            name = version or current_version(root)
+            try:
+                return cls._open(root, name, verify)
+            except (NoLibrary, DirtyVersion, FileNotFoundError):
+                # It may have been collected between the pointer and its files; then another is current.
+                if version is not None or current_version(root) == name:
+                    raise
+
+    @classmethod
+    def _open(cls, root: Path, version: str, verify: bool) -> Library:
+        manifest = read_manifest(root, version, verify=verify)
+        folder, facts = root / version, manifest.facts
         try:
-            store = RecordStore.open(folder / RECORDS)
-            indices = {
-                modality: VectorIndex.load(folder / _index_name(modality))
-                for modality in QUERY_MODALITIES
-                if modality in manifest.spaces
-            }
-            for modality, index in indices.items():
-                expected = manifest.counts[modality], space_width(manifest.spaces[modality])
-                if (len(index), index.width) != expected:
-                    raise ValueError(f"expected {expected} {modality} vectors, got {(len(index), index.width)}")
-            if len(store) != manifest.count:
-                raise ValueError(f"expected {manifest.count} records, got {len(store)}")
+            segments = [Segment.open(folder, one, facts.spaces) for one in facts.segments]
         except (ValueError, FileNotFoundError, KeyError) as error:
-            raise DirtyVersion(f"{folder} contradicts its manifest: {error}") from error
-        return cls(manifest, store, indices)
+            made, own = facts.tools.get("faiss"), FAISS_VERSION
+            by = f" (its indices were written by FAISS {made}, this is FAISS {own})" if made != own else ""
+            raise DirtyVersion(f"{folder} contradicts its manifest: {error}{by}") from error
+        return cls(manifest, segments)
 
     def __len__(self) -> int:
-        return self._manifest.count
+        return self._manifest.facts.count
 
     @property
     def version(self) -> str:
@@ -131,13 +112,19 @@ class Library:
         return self._manifest.version
 
     @property
+    def content(self) -> str:
+        """A number of the clips alone, in hexadecimal: equal clips make equal numbers, however they are stored."""
+        return self._manifest.facts.content
+
+    @property
     def spaces(self) -> Mapping[Modality, str]:
         """The emotion space of each modality that any clip has."""
-        return MappingProxyType({m: self._manifest.spaces[m] for m in MODALITIES if m in self._manifest.spaces})
+        spaces = self._manifest.facts.spaces
+        return MappingProxyType({m: spaces[m] for m in MODALITIES if m in spaces})
 
     def clips(self) -> Iterator[Clip]:
         """Every clip, in order of id."""
-        return self._store.iterate()
+        return heapq.merge(*(segment.clips() for segment in self._segments), key=lambda clip: clip.id)
 
     def clip(self, id: str) -> Clip:
         """The clip of this id.
@@ -145,22 +132,39 @@ class Library:
         Raises:
             ValueError: the library has no such clip.
         """
-        if id not in self._rows:
-            raise ValueError(f"library {self.version} of {len(self)} clips has no clip {id!r}")
-        return self._store.get_many([self._rows[id]])[0]
+        for segment in self._segments:
+            row = segment.row(id)
+            if row is not None:
+                return segment.store.get_many([row])[0]
+        raise ValueError(f"library {self.version} of {len(self)} clips has no clip {id!r}")
+
+    def counted(self, column: str) -> dict[str, int]:
+        """Clips per speaker, film or licence, by name; `""` where it is unknown."""
+        if column not in COLUMNS:
+            raise ValueError(f"expected a column of {', '.join(COLUMNS)}, got {column!r}")
+        total: Counter[str] = Counter()
+        for segment in self._segments:
+            total += segment.counted(column)
+        return dict(sorted(total.items()))
 
     def info(self) -> dict[str, Any]:
-        """Counts per speaker, film and modality, spaces, and the version's own data, ready for JSON."""
+        """Counts per speaker, film, licence and modality, spaces, and the version's own data, ready for JSON."""
+        facts = self._manifest.facts
         return {
             "version": self.version,
+            "parent": facts.parent,
             "schema": self._manifest.schema,
             "created": self._manifest.created,
             "clips": len(self),
-            "modalities": {m: self._manifest.counts[m] for m in self.spaces},
+            "modalities": {m: facts.counts[m] for m in self.spaces},
             "spaces": dict(self.spaces),
-            "speakers": dict(sorted(self._speakers.items())),
-            "films": dict(sorted(self._films.items())),
-            "source": dict(self._manifest.source),
+            "extractors": {m: dict(facts.extractors[m]) for m in facts.extractors},
+            "speakers": self.counted("speaker"),
+            "films": self.counted("film"),
+            "licences": facts.licences,
+            "segments": [segment.facts.count for segment in self._segments],
+            "seed": facts.seed,
+            "source": dict(facts.source),
         }
 
     def check_spaces(self, spaces: Mapping[Modality, str]) -> None:
@@ -177,25 +181,17 @@ class Library:
                 raise SpaceMismatch(f"{modality}: library {self.version} is of space {own}, got an emotion of {space}")
 
     @staticmethod
-    def leave_out(clip: Clip) -> LeftOut:
-        """What a training query made from `clip` must not find: itself, and other takes of its line by its speaker.
-
-        Text is compared without case and with white space normalised. A clip whose words are unknown has no group.
-        """
-        text = _spoken(clip.text)
-        return LeftOut(frozenset({clip.id}), frozenset({(clip.speaker, text)} if text else ()))
+    def leave_out(clip: Clip) -> Policy:
+        """What a training query made from `clip` must not find, see `retrieval.policy.leave_out`."""
+        return leave_out(clip)
 
     def top_k(
         self,
         query: Mapping[Modality, Emotion],
         k: int = 3,
         *,
-        scope: Scope = "any",
-        speaker: str | None = None,
+        policy: Policy = EVERYTHING,
         metric: Metric = "cosine",
-        without: Collection[str] = (),
-        without_groups: Collection[tuple[str, str]] = (),
-        repeat_text: bool = False,
     ) -> Retrieved:
         """The k clips that feel nearest, for each modality of the query on its own.
 
@@ -204,196 +200,107 @@ class Library:
         text count once when the words ask: five takes of one sentence are one answer, not five.
 
         Args:
-            query: one emotion per modality that asks: scene, face, text.
+            query: one emotion per modality that asks.
             k: how many per modality; fewer are returned, with a note, when fewer are allowed.
-            scope: whose clips: anyone's, those of `speaker`, or those of others. A clip of unknown speaker is in
-                neither of the last two.
-            without: ids to leave out; ids that the library lacks are no error.
-            without_groups: (speaker, text) pairs to leave out, see `leave_out`.
-            repeat_text: let clips of equal text come more than once when the words ask.
+            policy: what may be found, and how it ranks.
 
         Raises:
             SpaceMismatch: an emotion lives in another space than the library's.
-            ValueError: the query is empty or of a modality that does not ask, k < 1, the scope lacks a speaker, or
-                an option is unknown.
+            ValueError: the query is empty or of an unknown modality, k < 1, the metric is unknown, weights come with
+                distances, or a pin cannot be kept.
         """
-        _check_query(query, k)
-        _check_filters(scope, speaker, metric, without)
-        self.check_spaces({modality: emotion.space for modality, emotion in query.items()})
-        allowed = self._allowed(scope, speaker, without, without_groups)
-        hits: dict[Modality, tuple[Hit, ...]] = {}
-        notes = []
-        for modality in QUERY_MODALITIES:
-            if modality in query:
-                once = modality == "text" and not repeat_text
-                hits[modality], short = self._nearest(modality, query[modality], k, allowed, metric, once)
-                notes += short
+        return self.top_k_many([query], k, policies=[policy], metric=metric)[0]
+
+    def top_k_many(
+        self,
+        queries: Sequence[Mapping[Modality, Emotion]],
+        k: int = 3,
+        *,
+        policies: Policy | Sequence[Policy] = EVERYTHING,
+        metric: Metric = "cosine",
+    ) -> list[Retrieved]:
+        """What `top_k` answers to each query, found together: all lines of an episode at once.
+
+        Args:
+            policies: one for all, or one per query.
+
+        Raises:
+            ValueError: as `top_k`, or there is not one policy per query.
+        """
+        each = [policies] * len(queries) if isinstance(policies, Policy) else list(policies)
+        if len(each) != len(queries):
+            raise ValueError(f"expected one policy per query, got {len(each)} for {len(queries)}")
+        for query, policy in zip(queries, each, strict=True):
+            _check_query(query, k, policy, metric)
+            self.check_spaces({modality: emotion.space for modality, emotion in query.items()})
+        ordered = [{m: query[m] for m in MODALITIES if m in query} for query in queries]
+        searches = [Search.plan(self._segments, q, p) for q, p in zip(ordered, each, strict=True)]
+        answers = search(self._segments, searches, k, metric)
+        return [self._retrieved(one, answer, k) for one, answer in zip(searches, answers, strict=True)]
+
+    def _retrieved(self, one: Search, answer: Answer, k: int) -> Retrieved:
+        clips = self._fetch(answer)
+        hits, notes = {}, []
+        for modality in one.query:
+            ranking = answer.rankings[modality]
+            places = answer.choice.places[modality]
+            hits[modality] = tuple(
+                _hit(
+                    clips[int(ranking.segments[at]), int(ranking.rows[at])],
+                    modality,
+                    rank,
+                    float(ranking.scores[at]),
+                )
+                for rank, at in enumerate(places, start=1)
+            )
+            if len(places) < k:
+                notes.append(self._note(one.policy, modality, len(places), k, answer))
         return Retrieved(MappingProxyType(hits), tuple(notes))
 
-    def _nearest(
-        self, modality: Modality, asking: Emotion, k: int, allowed: npt.NDArray[np.bool_], metric: Metric, once: bool
-    ) -> tuple[tuple[Hit, ...], list[str]]:
-        """The k best hits of one modality, each text once if so wished, and a note when there are fewer."""
-        index, wanted = self._indices.get(modality, VectorIndex(len(asking.vector))), k
-        while True:
-            found = index.search(asking.vector, wanted, allowed=allowed, metric=metric)
-            answers = self._hits(modality, found)
-            hits = (_distinct(answers) if once else answers)[:k]
-            if len(hits) == k:
-                return hits, []
-            if wanted >= found.allowed:
-                break
-            wanted = min(4 * wanted, found.allowed)
-        have = f"{len(index)} of {len(self)} clips have a {modality} vector"
-        counted = ", equal texts counted once" if len(hits) < found.allowed else ""
-        return hits, [f"{modality}: {len(hits)} of {k} found: {have}, {found.allowed} of them allowed{counted}"]
+    def _fetch(self, answer: Answer) -> dict[tuple[int, int], Clip]:
+        """Every clip of an answer, read once however many modalities brought it."""
+        wanted: dict[int, set[int]] = {}
+        for modality, places in answer.choice.places.items():
+            ranking = answer.rankings[modality]
+            for at in places:
+                wanted.setdefault(int(ranking.segments[at]), set()).add(int(ranking.rows[at]))
+        clips = {}
+        for number, rows in wanted.items():
+            for row, clip in zip(sorted(rows), self._segments[number].store.get_many(sorted(rows)), strict=True):
+                clips[number, row] = clip
+        return clips
 
-    def _allowed(
-        self,
-        scope: Scope,
-        speaker: str | None,
-        without: Collection[str],
-        without_groups: Collection[tuple[str, str]],
-    ) -> npt.NDArray[np.bool_]:
-        """Which rows may be found, shape (N,)."""
-        number, unknown = (self._speaker_numbers.get(name or "", -1) for name in (speaker, ""))
-        match scope:
-            case "any":
-                allowed = np.ones(len(self), dtype=np.bool_)
-            case "same":
-                allowed = self._voices == number
-            case "other":
-                allowed = (self._voices != number) & (self._voices != unknown)
-        rows = [self._rows[id] for id in without if id in self._rows]
-        for group_speaker, text in without_groups:
-            rows += self._groups.get((group_speaker, _spoken(text)), ())
-        allowed[rows] = False
-        return allowed
-
-    def _hits(self, modality: Modality, found: Found) -> tuple[Hit, ...]:
-        clips = self._store.get_many(found.ids.tolist())
-        ranked = enumerate(zip(clips, found.scores.tolist(), strict=True), start=1)
-        return tuple(
-            Hit(clip, modality, rank, score, clip.emotions[modality], clip.emotions.get("audio"))
-            for rank, (clip, score) in ranked
-        )
+    def _note(self, policy: Policy, modality: Modality, found: int, k: int, answer: Answer) -> str:
+        """Why there are fewer than k."""
+        ranking = answer.rankings[modality]
+        have = f"{self._manifest.facts.counts.get(modality, 0)} of {len(self)} clips have a {modality} vector"
+        why = [f"{modality}: {found} of {k} found: {have}", f"{ranking.allowed} of them allowed"]
+        if modality in answer.choice.weak:
+            why.append(f"the others score below {policy.minimum:g}")
+        elif found < ranking.allowed + ranking.pinned:
+            if modality == "text" and not policy.repeat_text:
+                why.append("equal texts counted once")
+            if policy.distinct:
+                why.append("each clip found by one modality")
+        return ", ".join(why)
 
 
-def commit(root: Path, clips: Iterable[Clip], *, source: Mapping[str, Any] | None = None) -> str:
-    """Write clips as a new version of the library in `root`, and make it the current one.
-
-    The order of clips does not matter. Clips that an intact version already holds are not written again: that version
-    becomes the current one, with the source it was committed with.
-
-    Args:
-        source: where the clips came from, as JSON; kept in the manifest, no part of the version's hash.
-
-    Returns:
-        The version's name: a number, and the first eight digits of the content's SHA-256.
-
-    Raises:
-        SpaceMismatch: two clips have vectors of one modality in different spaces.
-        ValueError: there are no clips, an id comes twice, or a clip cannot be stored.
-    """
-    root = Path(root)
-    ordered = sorted(clips, key=lambda clip: clip.id)
-    spaces = _check_clips(ordered)
-    values = [encode(clip) for clip in ordered]
-    content = _content(values)
-    held = find_content(root, content)
-    if held is not None:
-        point(root, held)
-        return held
-    counts: dict[str, int] = {modality: sum(modality in clip.emotions for clip in ordered) for modality in spaces}
-    with staging(root) as folder:
-        write_records(folder / RECORDS, values)
-        for modality in QUERY_MODALITIES:  # audio answers but never asks, so it needs no index
-            if modality in spaces:
-                _build_index(ordered, modality, space_width(spaces[modality])).save(folder / _index_name(modality))
-        return publish(
-            root,
-            folder,
-            content=content,
-            count=len(ordered),
-            counts=counts,
-            spaces=dict(spaces.items()),
-            source=source or {},
-        )
+def _hit(clip: Clip, modality: Modality, rank: int, score: float) -> Hit:
+    return Hit(clip, modality, rank, score, clip.emotions[modality], clip.emotions.get("audio"))
 
 
-def _build_index(clips: list[Clip], modality: Modality, width: int) -> VectorIndex:
-    rows = [row for row, clip in enumerate(clips) if modality in clip.emotions]
-    index = VectorIndex(width)
-    index.add(np.array(rows, dtype=np.int64), np.stack([clips[row].emotions[modality].vector for row in rows]))
-    return index
-
-
-def _check_clips(clips: list[Clip]) -> dict[Modality, str]:
-    """The space of each modality of clips that may be stored together; clips are in order of id."""
-    if not clips:
-        raise ValueError("expected at least one clip to commit, got none")
-    spaces: dict[Modality, str] = {}
-    for clip, following in zip(clips, [*clips[1:], None], strict=True):
-        if following is not None and clip.id == following.id:
-            raise ValueError(f"expected clip ids to be unique, got {clip.id!r} twice")
-        if not math.isfinite(clip.end):
-            raise ValueError(f"clip {clip.id}: expected a finite end, got {clip.end}")
-        try:
-            check_relative(clip.media)
-        except ValueError as error:
-            raise ValueError(f"clip {clip.id}, media: {error}") from error
-        for modality, emotion in clip.emotions.items():
-            if modality not in MODALITIES:
-                raise ValueError(f"clip {clip.id}: expected modalities of {', '.join(MODALITIES)}, got {modality!r}")
-            if spaces.setdefault(modality, emotion.space) != emotion.space:
-                raise SpaceMismatch(
-                    f"clip {clip.id}: expected a {modality} vector of space {spaces[modality]}, got {emotion.space}"
-                )
-            if not np.isfinite(emotion.vector).all():
-                raise ValueError(f"clip {clip.id}: expected a finite {modality} vector, got NaN or infinity")
-    return {modality: spaces[modality] for modality in MODALITIES if modality in spaces}
-
-
-def _check_query(query: Mapping[Modality, Emotion], k: int) -> None:
+def _check_query(query: Mapping[Modality, Emotion], k: int, policy: Policy, metric: Metric) -> None:
     if not query:
-        raise ValueError(f"expected a query with an emotion of {', '.join(QUERY_MODALITIES)}, got an empty one")
+        raise ValueError(f"expected a query with an emotion of {', '.join(MODALITIES)}, got an empty one")
     for modality in query:
-        if modality not in QUERY_MODALITIES:
-            raise ValueError(f"expected a query of {', '.join(QUERY_MODALITIES)}, got {modality!r}")
+        if modality not in MODALITIES:
+            raise ValueError(f"expected a query of {', '.join(MODALITIES)}, got {modality!r}")
     if k < 1:
         raise ValueError(f"expected k >= 1, got {k}")
-
-
-def _check_filters(scope: str, speaker: str | None, metric: str, without: Collection[str]) -> None:
-    if scope not in SCOPES:
-        raise ValueError(f"expected a scope of {', '.join(SCOPES)}, got {scope!r}")
-    if scope != "any" and not speaker:
-        raise ValueError(f"expected a speaker with scope {scope!r}, got {speaker!r}")
     if metric not in METRICS:
         raise ValueError(f"expected a metric of {', '.join(METRICS)}, got {metric!r}")
-    if isinstance(without, str):
-        raise ValueError(f"expected a collection of clip ids to leave out, got the single string {without!r}")
-
-
-def _distinct(hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
-    """The best hit of each text, ranked anew; clips of unknown words are all kept."""
-    best: dict[str, Hit] = {}
-    for hit in hits:
-        best.setdefault(_spoken(hit.clip.text) or f"\0{hit.clip.id}", hit)
-    return tuple(replace(hit, rank=rank) for rank, hit in enumerate(best.values(), start=1))
-
-
-def _content(values: list[bytes]) -> str:
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(len(value).to_bytes(8, "little"))
-        digest.update(value)
-    return digest.hexdigest()
-
-
-def _index_name(modality: Modality) -> str:
-    return f"{modality}.faiss"
-
-
-def _spoken(text: str) -> str:
-    return " ".join(text.casefold().split())
+    if policy.weights is not None:
+        if metric == "euclidean":
+            raise ValueError("expected cosines with weights, got euclidean distances")
+        if not any(policy.weights.get(modality) for modality in query):
+            raise ValueError(f"expected a weight for {' or '.join(query)}, got {dict(policy.weights)}")

@@ -2,73 +2,83 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import lmdb
 import numpy as np
+import numpy.typing as npt
 
 from library_builder.types import MODALITIES, Clip, Emotion, Modality, space_width
 
-from .versions import SCHEMA
-
-_SCHEMA_KEY = b"schema"
-_LENGTH = struct.Struct("<I")
+RECORD_SCHEMA = 2
+_SCHEMA_KEY, _SPACES_KEY = b"schema", b"spaces"
+_HEAD = struct.Struct("<IB3x")
+"""Length of the JSON, and one bit per modality that has a vector: vectors are found without reading the JSON."""
 _ROW = struct.Struct(">cQ")
-"""Key of a record: `c`, then the row big-endian, so byte order is row order and ids may be of any length."""
+"""Key of a record: `c`, then the row big-endian, so byte order is row order."""
+_NUMBER = struct.Struct("<Q")
+_OLD_HEAD = struct.Struct("<I")
+_DIGEST = 16
+_BATCH_BYTES = 8 << 20
+"""Records of one transaction: LMDB keeps the pages of an open transaction in memory."""
 
 
 def encode(clip: Clip) -> bytes:
-    """A clip as bytes: length of the JSON, JSON, then the vectors little-endian. Equal clips give equal bytes."""
+    """A clip as bytes: its head, JSON, then the vectors little-endian. Equal clips give equal bytes."""
     record = clip.record()
     record["start"], record["end"] = float(clip.start), float(clip.end)  # 1 and 1.0 are the same second
     present = [modality for modality in MODALITIES if modality in clip.emotions]
     header = {"record": record, "spaces": [[modality, clip.emotions[modality].space] for modality in present]}
     text = json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     vectors = [clip.emotions[modality].vector.astype("<f4").tobytes() for modality in present]
-    return b"".join([_LENGTH.pack(len(text)), text, *vectors])
+    bits = sum(1 << MODALITIES.index(modality) for modality in present)
+    return b"".join([_HEAD.pack(len(text), bits), text, *vectors])
 
 
-def decode(value: bytes) -> Clip:
+def decode(value: bytes | memoryview) -> Clip:
     """The clip of `encode`, equal to the last bit."""
-    header = _header(value)
-    offset = _LENGTH.size + _LENGTH.unpack_from(value)[0]
-    emotions: dict[Modality, Emotion] = {}
-    for modality, space in header["spaces"]:
-        width = space_width(space)
-        emotions[modality] = Emotion(space, np.frombuffer(value, "<f4", width, offset))
-        offset += 4 * width
-    return Clip.from_record(header["record"], emotions)
+    return _clip(value, _HEAD.size, _HEAD.unpack_from(value)[0])
 
 
-def _header(value: bytes) -> dict[str, Any]:
-    end = _LENGTH.size + _LENGTH.unpack_from(value)[0]
-    header: dict[str, Any] = json.loads(value[_LENGTH.size : end])
-    return header
+def header(value: bytes | memoryview) -> dict[str, Any]:
+    """What `Clip.record` said of an encoded clip, without its vectors."""
+    record: dict[str, Any] = _json(value, _HEAD.size, _HEAD.unpack_from(value)[0])["record"]
+    return record
+
+
+def modality_bits(value: bytes | memoryview) -> int:
+    """One bit per modality, in their order, of which an encoded clip has a vector."""
+    bits: int = _HEAD.unpack_from(value)[1]
+    return bits
 
 
 class RecordStore:
-    """Records of one version, by row. Read-only and shared: LMDB allows one environment per file and process.
+    """Records of one segment, by row and by id. Read-only and shared: one environment per file and process.
 
-    Reads are safe from several threads and, since nothing is ever written here, in forked workers.
+    Versions share files, so a file is known by its inode and not by its name. Reads are safe from several threads and,
+    since nothing is ever written here, in forked workers. The file may be deleted while it is read.
     """
 
-    _open: ClassVar[WeakValueDictionary[str, RecordStore]] = WeakValueDictionary()
+    _open: ClassVar[WeakValueDictionary[tuple[int, int], RecordStore]] = WeakValueDictionary()
     _lock = threading.Lock()
 
     def __init__(self, environment: lmdb.Environment, path: Path) -> None:
         self._environment = environment
         self._path = path
         with environment.begin() as transaction:
-            schema = transaction.get(_SCHEMA_KEY)
-            if schema != str(SCHEMA).encode():
-                raise ValueError(f"{path}: expected records of schema {SCHEMA}, got {schema!r}")
-        self._count = environment.stat()["entries"] - 1
+            schema, spaces = transaction.get(_SCHEMA_KEY), transaction.get(_SPACES_KEY)
+            if schema != str(RECORD_SCHEMA).encode() or spaces is None:
+                raise ValueError(f"{path}: expected records of schema {RECORD_SCHEMA}, got {schema!r}")
+        self._widths = {modality: space_width(space) for modality, space in json.loads(spaces).items()}
+        self._count = (environment.stat()["entries"] - 2) // 2  # a record and its id each, and two keys of our own
 
     @classmethod
     def open(cls, path: Path) -> RecordStore:
@@ -80,36 +90,41 @@ class RecordStore:
         """
         if not path.is_file():
             raise FileNotFoundError(f"expected records at {path}, got no file")
-        key = str(path.resolve())
+        facts = path.stat()
         with cls._lock:
-            store = cls._open.get(key)
+            store = cls._open.get((facts.st_dev, facts.st_ino))
             if store is None:
-                try:
-                    # No lock file: nobody writes to a version, and its folder may be read-only.
-                    environment = lmdb.open(key, subdir=False, readonly=True, lock=False, readahead=False)
-                except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
-                    raise ValueError(f"{path}: expected an LMDB file, got another: {error}") from error
+                environment = _read(path)
                 try:
                     store = cls(environment, path)
                 except ValueError:
                     environment.close()  # or the file would stay taken for as long as the error is looked at
                     raise
-                cls._open[key] = store
+                cls._open[facts.st_dev, facts.st_ino] = store
             return store
 
     def __len__(self) -> int:
         return self._count
 
-    def headers(self) -> Iterator[dict[str, Any]]:
-        """Every record without its vectors, in row order."""
-        for value in self._values():
-            record: dict[str, Any] = _header(value)["record"]
-            yield record
+    def values(self) -> Iterator[bytes]:
+        """Every record as it was encoded, in row order."""
+        with self._environment.begin() as transaction:
+            yield from _values(transaction)
 
     def iterate(self) -> Iterator[Clip]:
         """Every clip, in row order."""
-        for value in self._values():
-            yield decode(value)
+        return map(decode, self.values())
+
+    def encoded(self, row: int) -> bytes:
+        """The record of a row as it was encoded."""
+        value: bytes = self._each([row], bytes)[0]
+        return value
+
+    def row(self, id: str) -> int | None:
+        """The row of a clip; None when it is not here."""
+        with self._environment.begin() as transaction:
+            row = transaction.get(_id_key(id))
+        return None if row is None else int(_NUMBER.unpack(row)[0])
 
     def get_many(self, rows: Sequence[int]) -> list[Clip]:
         """The clips at `rows`, in the order asked.
@@ -117,49 +132,199 @@ class RecordStore:
         Raises:
             IndexError: a row lies outside the store.
         """
-        clips = []
-        with self._environment.begin() as transaction:
+        return self._each(rows, decode)
+
+    def ids(self, rows: Sequence[int]) -> list[str]:
+        """The ids of the clips at `rows`, in the order asked.
+
+        Raises:
+            IndexError: a row lies outside the store.
+        """
+        return self._each(rows, lambda value: str(header(value)["id"]))
+
+    def vectors(self, modality: Modality, rows: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Vectors of one modality, read past everything else; a row without one gives NaN.
+
+        Shape:
+            -> (N, D)
+
+        Raises:
+            IndexError: a row lies outside the store.
+            KeyError: no clip here has this modality.
+        """
+        width, bit = self._widths[modality], MODALITIES.index(modality)
+        before = [self._widths.get(other, 0) for other in MODALITIES[:bit]]
+        found = np.full((len(rows), width), np.nan, dtype=np.float32)
+        places = iter(range(len(rows)))
+
+        def copy(value: memoryview) -> None:
+            place = next(places)
+            length, bits = _HEAD.unpack_from(value)
+            if bits >> bit & 1:
+                skipped = sum(wide for other, wide in enumerate(before) if bits >> other & 1)
+                found[place] = np.frombuffer(value, "<f4", width, _HEAD.size + length + 4 * skipped)
+
+        self._each(rows, copy)
+        return found
+
+    def _each(self, rows: Sequence[int], read: Callable[[memoryview], Any]) -> list[Any]:
+        found = []
+        # Buffers point into the map: nothing is copied that the reader does not want.
+        with self._environment.begin(buffers=True) as transaction:
             for row in rows:
                 value = transaction.get(_ROW.pack(b"c", row)) if row >= 0 else None
                 if value is None:
                     raise IndexError(f"{self._path}: expected rows of 0 to {len(self) - 1}, got {row}")
-                clips.append(decode(value))
-        return clips
-
-    def _values(self) -> Iterator[bytes]:
-        with self._environment.begin() as transaction, transaction.cursor() as cursor:
-            found = cursor.set_range(_ROW.pack(b"c", 0))
-            while found and cursor.key()[:1] == b"c":
-                yield cursor.value()
-                found = cursor.next()
+                found.append(read(value))
+        return found
 
 
-def write_records(path: Path, values: Sequence[bytes], *, map_bytes: int | None = None) -> None:
-    """Write encoded clips to a new LMDB file, in one transaction that is begun again on a larger map when it is full.
+def write_records(
+    path: Path, values: Iterable[bytes], spaces: Mapping[Modality, str], *, map_bytes: int = 1 << 24
+) -> int:
+    """Write encoded clips to a new LMDB file, as a stream; the map grows by itself when it is full.
 
     Args:
         values: encoded clips, in row order.
-        map_bytes: first size of the map; by default what the values need, more or less.
+        spaces: of every modality they have.
+        map_bytes: first size of the map.
+
+    Returns:
+        How many there were.
 
     Raises:
         FileExistsError: there is a file already.
+        OSError: the disk is full, or cannot be written to.
     """
     if path.exists():
         raise FileExistsError(f"expected no file at {path}, got one: records are written once")
-    size = map_bytes or (1 << 20) + 3 * sum(map(len, values)) // 2
-    environment = lmdb.open(str(path), subdir=False, lock=False, map_size=size)
+    digests = bytearray()
     try:
-        while True:
-            try:
-                with environment.begin(write=True) as transaction:
-                    transaction.put(_SCHEMA_KEY, str(SCHEMA).encode())
-                    for row, value in enumerate(values):
-                        # `c` sorts before `schema`, so rows are not appended at the very end of the tree.
-                        transaction.put(_ROW.pack(b"c", row), value)
-                break
-            except lmdb.MapFullError:
-                size *= 2
-                environment.set_mapsize(size)
-        environment.sync(True)
+        # Not synced after each part: a file that is not finished is never looked at.
+        environment = lmdb.open(str(path), subdir=False, lock=False, map_size=map_bytes, sync=False, metasync=False)
+        try:
+            for first, part in _parts(values):
+                # In the order of their keys, appended: pages come out full.
+                _put(environment, [(_ROW.pack(b"c", first + row), value) for row, value in enumerate(part)])
+                digests += b"".join(_digest(header(value)["id"]) for value in part)
+            own = json.dumps(dict(spaces), sort_keys=True).encode()
+            for ids in _id_rows(digests):
+                _put(environment, ids)
+            _put(environment, [(_SCHEMA_KEY, str(RECORD_SCHEMA).encode()), (_SPACES_KEY, own)])
+            environment.sync(True)
+        finally:
+            environment.close()
+    except lmdb.Error as error:
+        # LMDB's own errors would pass for a bug, and say nothing of the file.
+        full = "No space" in str(error)
+        raise OSError(
+            errno.ENOSPC if full else errno.EIO, f"records could not be written: {error}", str(path)
+        ) from error
+    return len(digests) // _DIGEST
+
+
+def read_old_records(path: Path) -> Iterator[Clip]:
+    """The clips of a file of records of schema 1, in row order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no records of that schema.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected records at {path}, got no file")
+    environment = _read(path)
+    try:
+        with environment.begin() as transaction:
+            if (schema := transaction.get(_SCHEMA_KEY)) != b"1":
+                raise ValueError(f"{path}: expected records of schema 1, got {schema!r}")
+            for value in _values(transaction):
+                yield _clip(value, _OLD_HEAD.size, _OLD_HEAD.unpack_from(value)[0])
     finally:
         environment.close()
+
+
+def _read(path: Path) -> lmdb.Environment:
+    try:
+        # No lock file: nobody writes to a version, and its folder may be read-only.
+        return lmdb.open(str(path.resolve()), subdir=False, readonly=True, lock=False, readahead=False)
+    except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+        raise ValueError(f"{path}: expected an LMDB file, got another: {error}") from error
+
+
+def _values(transaction: lmdb.Transaction) -> Iterator[bytes]:
+    with transaction.cursor() as cursor:
+        found = cursor.set_range(_ROW.pack(b"c", 0))
+        while found and cursor.key()[:1] == b"c":
+            yield bytes(cursor.value())
+            found = cursor.next()
+
+
+def _put(environment: lmdb.Environment, items: Sequence[tuple[bytes, bytes]]) -> None:
+    """One transaction, begun again on a larger map for as long as the map is full."""
+    while True:
+        try:
+            with environment.begin(write=True) as transaction:
+                for key, value in items:
+                    transaction.put(key, value, append=True)
+            return
+        except lmdb.MapFullError:
+            environment.set_mapsize(2 * environment.info()["map_size"])
+
+
+def _parts(values: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Values in parts that fit a transaction, each with the row it begins at."""
+    part: list[bytes] = []
+    first = size = 0
+    for value in values:
+        part.append(value)
+        size += len(value)
+        if size >= _BATCH_BYTES:
+            yield first, part
+            first, part, size = first + len(part), [], 0
+    if part:
+        yield first, part
+
+
+def _clip(value: bytes | memoryview, start: int, length: int) -> Clip:
+    stored = _json(value, start, length)
+    offset = start + length
+    emotions: dict[Modality, Emotion] = {}
+    for modality, space in stored["spaces"]:
+        width = space_width(space)
+        emotions[modality] = _trusted(space, np.frombuffer(value, "<f4", width, offset).astype(np.float32))
+        offset += 4 * width
+    return Clip.from_record(stored["record"], emotions)
+
+
+def _trusted(space: str, vector: npt.NDArray[np.float32]) -> Emotion:
+    """An emotion that was checked when it was written; checking it again would take most of a search's time."""
+    emotion = object.__new__(Emotion)
+    vector.setflags(write=False)
+    object.__setattr__(emotion, "space", space)
+    object.__setattr__(emotion, "vector", vector)
+    return emotion
+
+
+def _json(value: bytes | memoryview, start: int, length: int) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(bytes(value[start : start + length]))
+    return stored
+
+
+def _id_key(id: str) -> bytes:
+    return b"i" + _digest(id)
+
+
+def _digest(id: str) -> bytes:
+    # An id may be longer than LMDB's keys.
+    return hashlib.sha256(id.encode()).digest()[:_DIGEST]
+
+
+def _id_rows(digests: bytearray, most: int = 50_000) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Keys of ids with their rows, in the order of keys, in parts that fit a transaction."""
+    halves = np.frombuffer(digests, dtype=">u8").reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0])).tolist()
+    for first in range(0, len(order), most):
+        yield [
+            (b"i" + bytes(digests[_DIGEST * row : _DIGEST * (row + 1)]), _NUMBER.pack(row))
+            for row in order[first : first + most]
+        ]

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from library_builder.types import QUERY_MODALITIES, Clip, Emotion
 from retrieval.index import METRICS, VectorIndex
 from retrieval.library import Library, SpaceMismatch, commit
+from retrieval.policy import Policy, leave_out
 
 SPACE = "toy/8"
 
@@ -74,16 +76,8 @@ def test_top_k_is_exact_for_every_metric_and_scope(tmp_path: Path, metric: str, 
     commit(tmp_path, clips)
     library = Library.open(tmp_path)
     for asking in clips[:5]:
-        left = Library.leave_out(asking)
-        answer = library.top_k(
-            asks(asking),
-            7,
-            scope=scope,
-            speaker=asking.speaker,
-            metric=metric,
-            repeat_text=True,
-            **left._asdict(),
-        )
+        policy = replace(leave_out(asking), scope=scope, speaker=asking.speaker, repeat_text=True)
+        answer = library.top_k(asks(asking), 7, policy=policy, metric=metric)
         kept = [c for c in clips if (c.speaker, c.text) != (asking.speaker, asking.text)]
         if scope != "any":
             kept = [c for c in kept if (c.speaker == asking.speaker) == (scope == "same")]
@@ -108,7 +102,7 @@ def test_ten_thousand_clips_equal_numpy(tmp_path: Path) -> None:
     names = np.array([clip.id for clip in clips])
     for asking in clips[:20]:
         kept = np.array([(c.speaker, c.text) != (asking.speaker, asking.text) for c in clips])
-        answer = library.top_k(asks(asking), 10, repeat_text=True, **Library.leave_out(asking)._asdict())
+        answer = library.top_k(asks(asking), 10, policy=replace(leave_out(asking), repeat_text=True))
         for modality, hits in answer.hits.items():
             scores = matrices[modality] @ asking.emotions[modality].vector.astype(np.float64)
             # A matrix product scores copies apart in the last bits; 12 decimals bring them together again.
@@ -123,7 +117,7 @@ def test_copies_that_straddle_the_boundary_come_by_id(tmp_path: Path) -> None:
     clips += [make_clip(90, scene=near), *(make_clip(i, scene=far) for i in range(50, 60))]
     random.Random(0).shuffle(clips)
     commit(tmp_path, clips)
-    hits = Library.open(tmp_path).top_k({"scene": emotion(1)}, 4, without=["clip-00001"]).hits["scene"]
+    hits = Library.open(tmp_path).top_k({"scene": emotion(1)}, 4, policy=Policy(without=["clip-00001"])).hits["scene"]
     assert ids(hits) == ["clip-00090", "clip-00000", "clip-00002", "clip-00003"]
     assert hits[1].score == hits[3].score
 
@@ -137,7 +131,7 @@ def test_five_takes_of_a_sentence_are_one_answer_when_the_words_ask(tmp_path: Pa
     query = {"text": emotion(1), "face": emotion(1)}
     answer = library.top_k(query, 4)
     assert ids(answer.hits["text"]) == ids(answer.hits["face"]) == [f"clip-{i:05d}" for i in range(4)]
-    last = library.top_k(query, 4, without=[f"clip-{i:05d}" for i in range(1, 6)])
+    last = library.top_k(query, 4, policy=Policy(without=[f"clip-{i:05d}" for i in range(1, 6)]))
     assert ids(last.hits["face"]) == [f"clip-{i:05d}" for i in (0, 6, 7, 8)]
     assert [(h.clip.text.split()[1], h.rank) for h in last.hits["text"]] == [("0", 1), ("1", 2), ("2", 3), ("3", 4)]
     assert ids(last.hits["text"]) == [f"clip-{i:05d}" for i in (0, 7, 8, 9)] and last.notes == ()
@@ -147,7 +141,7 @@ def test_five_takes_of_a_sentence_are_one_answer_when_the_words_ask(tmp_path: Pa
     assert short.notes == (
         "text: 6 of 7 found: 60 of 60 clips have a text vector, 60 of them allowed, equal texts counted once",
     )
-    assert len(library.top_k(query, 7, repeat_text=True).hits["text"]) == 7
+    assert len(library.top_k(query, 7, policy=Policy(repeat_text=True)).hits["text"]) == 7
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -192,7 +186,7 @@ def test_k_clips_come_back_when_nearly_all_are_left_out(tmp_path: Path) -> None:
     commit(tmp_path, clips)
     query = clips[0].emotions["face"]
     best_first = [id for _, id in exact(query, clips, "face")]
-    answer = Library.open(tmp_path).top_k({"face": query}, 20, without=best_first[:380])
+    answer = Library.open(tmp_path).top_k({"face": query}, 20, policy=Policy(without=best_first[:380]))
     assert ids(answer.hits["face"]) == best_first[380:]
     assert answer.notes == ()
 
@@ -207,7 +201,7 @@ def test_a_small_library_returns_what_it_has_and_says_so(tmp_path: Path) -> None
         "scene: 3 of 5 found: 3 of 3 clips have a scene vector, 3 of them allowed",
         "text: 0 of 5 found: 0 of 3 clips have a text vector, 0 of them allowed",
     )
-    nobody = library.top_k({"scene": emotion(1)}, 1, scope="same", speaker="nobody")
+    nobody = library.top_k({"scene": emotion(1)}, 1, policy=Policy(scope="same", speaker="nobody"))
     assert nobody.hits["scene"] == () and len(nobody.notes) == 1
     assert library.top_k({"scene": emotion(1)}, 3).notes == ()
 
@@ -229,7 +223,7 @@ def test_an_unknown_speaker_is_neither_the_same_nor_another(tmp_path: Path) -> N
     commit(tmp_path, [make_clip(0, speaker=""), make_clip(1, speaker="anna"), make_clip(2, speaker="ben")])
     library = Library.open(tmp_path)
     found = {
-        s: ids(library.top_k({"scene": emotion(1)}, 3, scope=s, speaker="anna").hits["scene"])
+        s: ids(library.top_k({"scene": emotion(1)}, 3, policy=Policy(scope=s, speaker="anna")).hits["scene"])
         for s in ("same", "other")
     }
     assert found == {"same": ["clip-00001"], "other": ["clip-00002"]}
@@ -245,11 +239,10 @@ def test_a_training_query_finds_neither_itself_nor_its_line(tmp_path: Path) -> N
         make_clip(3, words="go away", scene=same),
     ]
     commit(tmp_path, clips)
-    left = Library.leave_out(asking)
-    answer = Library.open(tmp_path).top_k({"scene": same}, 4, **left._asdict())
+    left = leave_out(asking)
+    answer = Library.open(tmp_path).top_k({"scene": same}, 4, policy=left)
     assert ids(answer.hits["scene"]) == ["clip-00002", "clip-00003"]
-    wordless = Library.leave_out(asking.with_(text=" "))
-    assert wordless == (frozenset({"clip-00000"}), frozenset())
+    assert leave_out(asking.with_(text=" ")) == Policy(without={"clip-00000"})
 
 
 def test_the_order_of_commit_changes_neither_answers_nor_content(tmp_path: Path) -> None:
@@ -308,12 +301,17 @@ def test_spaces_and_info(tmp_path: Path) -> None:
     assert info.pop("created").startswith("20")
     assert info == {
         "version": version,
-        "schema": 1,
+        "parent": None,
+        "schema": 2,
         "clips": 3,
         "modalities": {"scene": 2, "face": 1, "audio": 1},
         "spaces": {"scene": SPACE, "face": "other/4", "audio": SPACE},
         "speakers": {"anna": 2, "ben": 1},
         "films": {"film": 3},
+        "licences": {"": 3},
+        "extractors": {},
+        "segments": [3],
+        "seed": 0,
         "source": {"shards": ["a"]},
     }
     assert dict(library.spaces) == info["spaces"]
@@ -355,12 +353,12 @@ def test_reading_a_library_needs_no_torch(tmp_path: Path) -> None:
     [
         (lambda top_k: top_k({}), "empty"),
         (lambda top_k: top_k({"scene": emotion(1)}, 0), "k >= 1, got 0"),
-        (lambda top_k: top_k({"audio": emotion(1)}), "audio"),
-        (lambda top_k: top_k({"scene": emotion(1)}, scope="same"), "speaker"),
-        (lambda top_k: top_k({"scene": emotion(1)}, scope="other", speaker=""), "speaker"),
-        (lambda top_k: top_k({"scene": emotion(1)}, scope="mine", speaker="anna"), "scope.*mine"),
+        (lambda top_k: top_k({"smell": emotion(1)}), "smell"),
+        (lambda top_k: top_k({"scene": emotion(1)}, policy=Policy("same")), "speaker"),
+        (lambda top_k: top_k({"scene": emotion(1)}, policy=Policy("other", "")), "speaker"),
+        (lambda top_k: top_k({"scene": emotion(1)}, policy=Policy("mine", "anna")), "scope.*mine"),
         (lambda top_k: top_k({"scene": emotion(1)}, metric="manhattan"), "metric.*manhattan"),
-        (lambda top_k: top_k({"scene": emotion(1)}, without="clip-00000"), "collection"),
+        (lambda top_k: top_k({"scene": emotion(1)}, policy=Policy(without="clip-00000")), "collection"),
         (lambda top_k: top_k({"scene": emotion(1, space="other/8")}), "toy/8.*other/8"),
     ],
 )
@@ -375,4 +373,7 @@ def test_an_unknown_id_is_refused_by_name_but_harmless_in_a_filter(tmp_path: Pat
     library = Library.open(tmp_path)
     with pytest.raises(ValueError, match="no clip 'gone'"):
         library.clip("gone")
-    assert library.top_k({"scene": emotion(1)}, 1, without={"gone"}, without_groups={("x", "y")}).notes == ()
+    assert (
+        library.top_k({"scene": emotion(1)}, 1, policy=Policy(without={"gone"}, without_groups={("x", "y")})).notes
+        == ()
+    )

@@ -76,7 +76,7 @@ class Shelf:
         query = {m: e for m, e in asking.emotions.items() if m in QUERY_MODALITIES}
         if library is None or not query:
             return {}
-        found = library.top_k(query, most, **library.leave_out(asking)._asdict())
+        found = library.top_k(query, most, policy=library.leave_out(asking))
         return {m: [(int(hit.clip.id), hit.score) for hit in hits] for m, hits in found.hits.items()}
 
 
