@@ -10,7 +10,6 @@ Columns make a library quick to open and to filter: no record is read for either
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from array import array
@@ -27,7 +26,7 @@ from library_builder.types import MODALITIES, Clip, Modality, space_width
 
 from .index import Found, Metric, VectorIndex
 from .policy import Mask, Policy, Scope, spoken, text_group
-from .store import RecordStore, header, modality_bits, write_records
+from .store import RecordStore, disk_error, header, modality_bits, write_records
 from .versions import SegmentFacts, share
 
 COLUMNS = ("speaker", "film", "licence")
@@ -280,8 +279,6 @@ def _write_index(
         index.save(path)
         kept = len(VectorIndex.load(path))
     except (RuntimeError, ValueError) as error:  # FAISS says so little, and of what its last flush lost nothing
-        raise OSError(
-            errno.EIO, f"the {modality} index could not be written, the disk may be full", str(path)
-        ) from error
+        raise disk_error(path, f"the {modality} index could not be written") from error
     assert kept == len(index), (kept, len(index))
     return EXACT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ _ROW = struct.Struct(">cQ")
 _NUMBER = struct.Struct("<Q")
 _OLD_HEAD = struct.Struct("<I")
 _DIGEST = 16
+_ROOM = 1 << 20
+"""A disk with less is full: what was refused is larger than what is left."""
 _BATCH_BYTES = 8 << 20
 """Records of one transaction: LMDB keeps the pages of an open transaction in memory."""
 
@@ -216,11 +219,16 @@ def write_records(
             environment.close()
     except lmdb.Error as error:
         # LMDB's own errors would pass for a bug, and say nothing of the file.
-        full = "No space" in str(error)
-        raise OSError(
-            errno.ENOSPC if full else errno.EIO, f"records could not be written: {error}", str(path)
-        ) from error
+        raise disk_error(path, f"records could not be written ({error})") from error
     return len(digests) // _DIGEST
+
+
+def disk_error(path: Path, what: str) -> OSError:
+    """The error of a write that failed where its writer does not say of what; a disk without room is told so."""
+    room = shutil.disk_usage(path.parent).free
+    if room < _ROOM:
+        return OSError(errno.ENOSPC, f"{what}: no space is left on the disk", str(path))
+    return OSError(errno.EIO, what, str(path))
 
 
 def read_old_records(path: Path) -> Iterator[Clip]:
