@@ -1,4 +1,4 @@
-"""The recipes that harm a library and read it under writers, in small: what they print at full size is in the README."""
+"""The recipes that harm a library, and read it under writers, in small; the README has what they print in full."""
 
 import json
 import subprocess
