@@ -34,7 +34,7 @@ from .versions import (
 
 MOST_CLIPS = 1 << 16
 """Of one segment: an index is made in memory."""
-_SMALL, _JOIN = 1024, 8
+_SMALL, _JOIN = 1024, 4
 """Segments of like size are joined when there are so many: a search asks each of them."""
 
 
@@ -78,14 +78,14 @@ class Draft:
             shared: a segment of the parent with these very clips in its rows, and the modalities whose vectors did not
                 change: their indices are kept.
         """
-        paths: dict[Modality, Path] = {}
+        held: dict[Modality, tuple[Path, Mapping[str, Any]]] = {}
         if shared is not None:
             old, same = shared
-            paths = {m: self._parent_folder / index_name(old.name, m) for m in same if m in old.counts}
+            held = {m: (self._parent_folder / index_name(old.name, m), old.indices[m]) for m in same if m in old.counts}
         stream = iter(values)
         for first in stream:
             part = chain([first], islice(stream, self._most - 1 if shared is None else None))
-            self._segments.append(write_segment(self.folder, part, self.spaces, shared=paths))
+            self._segments.append(write_segment(self.folder, part, self.spaces, shared=held))
 
     def join(self) -> None:
         """Join small segments where there are many of like size."""
@@ -204,7 +204,7 @@ def sweep(root: Path) -> list[Path]:
 
 
 def _joins(segments: list[SegmentFacts], most: int) -> list[list[SegmentFacts]]:
-    """Which segments to join: eight of like size become one, and eight of those. Large ones stay as they are."""
+    """Which segments to join: four of like size become one, and four of those. Large ones stay as they are."""
     groups = [[segment] for segment in segments]
     while True:
         tiers: dict[int, list[list[SegmentFacts]]] = defaultdict(list)

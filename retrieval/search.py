@@ -226,7 +226,7 @@ def _scores(
         here = np.flatnonzero(places == place)
         for modality, query in vectors.items():
             if modality in segments[place].facts.counts:
-                found = segments[place].store.vectors(modality, rows[here].tolist())
+                found = segments[place].store.vectors(rows[here], modality)
                 scores[modality][here] = score_rows(query, found, metric)
     return scores
 

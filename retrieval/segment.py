@@ -14,10 +14,10 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from .policy import Mask, Policy, Scope, spoken, text_group
 from .store import RecordStore, disk_error, header, modality_bits, write_records
 from .versions import SegmentFacts, share
 
+Fetch: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 COLUMNS = ("speaker", "film", "licence")
 EXACT = {"kind": "exact"}
 """How a manifest names an index that compares a query with every vector."""
@@ -41,14 +42,14 @@ def write_segment(
     values: Iterable[bytes],
     spaces: Mapping[Modality, str],
     *,
-    shared: Mapping[Modality, Path] | None = None,
+    shared: Mapping[Modality, tuple[Path, Mapping[str, Any]]] | None = None,
 ) -> SegmentFacts:
     """Write encoded clips as a segment. They pass as a stream; one modality's vectors at a time are held.
 
     Args:
         values: encoded clips, at least one, in ascending order of id.
         spaces: of every modality they have.
-        shared: indices of these very rows that exist already.
+        shared: indices of these very rows that exist already, and how they were made.
 
     Raises:
         OSError: the disk is full, or cannot be written to.
@@ -73,8 +74,8 @@ def write_segment(
         counts[modality] = len(rows)
         path = folder / index_name(name, modality)
         if shared and modality in shared:
-            share(shared[modality], path)
-            indices[modality] = EXACT
+            source, indices[modality] = shared[modality]
+            share(source, path)
         else:
             indices[modality] = _write_index(path, store, modality, rows, space_width(spaces[modality]))
     return SegmentFacts(name, count, f"{columns.content:064x}", counts, dict(columns.licences), indices)
@@ -114,7 +115,9 @@ class Segment:
         """
         store = RecordStore.open(folder / f"{facts.name}.lmdb")
         indices = {
-            m: open_index(folder / index_name(facts.name, m), facts.indices[m]) for m in MODALITIES if m in facts.counts
+            m: open_index(folder / index_name(facts.name, m), facts.indices[m], partial(store.vectors, modality=m))
+            for m in MODALITIES
+            if m in facts.counts
         }
         for modality, index in indices.items():
             expected = facts.counts[modality], space_width(spaces[modality])
@@ -255,8 +258,11 @@ def index_name(segment: str, modality: str) -> str:
     return f"{segment}_{modality}.faiss"
 
 
-def open_index(path: Path, how: Mapping[str, Any]) -> VectorIndex:
+def open_index(path: Path, how: Mapping[str, Any], fetch: Fetch) -> VectorIndex:
     """The index that was made in this way.
+
+    Args:
+        fetch: vectors by row, for an index that holds less than them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -274,7 +280,7 @@ def _write_index(
     index = VectorIndex(width)
     for first in range(0, len(rows), _CHUNK):
         part = rows[first : first + _CHUNK]
-        index.add(part, store.vectors(modality, part.tolist()))
+        index.add(part, store.vectors(part, modality))
     try:
         index.save(path)
         kept = len(VectorIndex.load(path))

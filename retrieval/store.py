@@ -145,11 +145,11 @@ class RecordStore:
         """
         return self._each(rows, lambda value: str(header(value)["id"]))
 
-    def vectors(self, modality: Modality, rows: Sequence[int]) -> npt.NDArray[np.float32]:
+    def vectors(self, rows: Sequence[int] | npt.NDArray[np.int64], modality: Modality) -> npt.NDArray[np.float32]:
         """Vectors of one modality, read past everything else; a row without one gives NaN.
 
         Shape:
-            -> (N, D)
+            (N,) -> (N, D)
 
         Raises:
             IndexError: a row lies outside the store.
@@ -167,7 +167,7 @@ class RecordStore:
                 skipped = sum(wide for other, wide in enumerate(before) if bits >> other & 1)
                 found[place] = np.frombuffer(value, "<f4", width, _HEAD.size + length + 4 * skipped)
 
-        self._each(rows, copy)
+        self._each(rows.tolist() if isinstance(rows, np.ndarray) else rows, copy)
         return found
 
     def _each(self, rows: Sequence[int], read: Callable[[memoryview], Any]) -> list[Any]:

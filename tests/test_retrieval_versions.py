@@ -260,9 +260,9 @@ def test_vectors_are_read_past_everything_else(tmp_path: Path) -> None:
     ]
     write_records(tmp_path / "r.lmdb", map(encode, clips), {"face": "a/3", "text": SPACE})
     store = RecordStore.open(tmp_path / "r.lmdb")
-    texts = store.vectors("text", [3, 0, 3])
+    texts = store.vectors(np.array([3, 0, 3]), "text")
     assert np.array_equal(texts, np.stack([clips[i].emotions["text"].vector for i in (3, 0, 3)]))
-    faces = store.vectors("face", range(9))
+    faces = store.vectors(range(9), "face")
     assert np.array_equal(faces[1::2], np.stack([clip.emotions["face"].vector for clip in clips[1::2]]))
     assert np.isnan(faces[::2]).all()
 
