@@ -23,46 +23,57 @@ class ScopeChoice(str, Enum):
     other = "other"
 
 
+Clip = Annotated[str | None, typer.Option(metavar="ID", help="Find what feels like this clip of the library.")]
+Words = Annotated[
+    str | None, typer.Option(metavar="WORDS", help="Find what feels like a line, or like words for a feeling.")
+]
+Picture = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Find what looks like this picture or video: scene and face.")
+]
+Sound = Annotated[Path | None, typer.Option(metavar="FILE", help="Find what sounds like this recording.")]
+Many = Annotated[int, typer.Option("-k", help="How many per modality.")]
+Whose = Annotated[ScopeChoice, typer.Option(help="Whose clips: anyone's, the same speaker's, others'.")]
+Speaker = Annotated[str | None, typer.Option(help="The speaker that --scope is about; a clip's own by default.")]
+Film = Annotated[str | None, typer.Option(help="Only clips of this film.")]
+Licences = Annotated[
+    list[str] | None, typer.Option(help="Only clips of this licence; '' for none named. Repeat it for more.")
+]
+Without = Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this clip out. Repeatable.")]
+Pins = Annotated[list[str] | None, typer.Option(metavar="ID", help="Put this clip first. Repeatable.")]
+Minimum = Annotated[float | None, typer.Option(help="Drop hits that score lower.")]
+Weights = Annotated[
+    str | None, typer.Option(metavar="M=W,...", help="Rank by a weighted mean of cosines: scene=1,face=.5.")
+]
+Distinct = Annotated[bool, typer.Option("--distinct", help="Name a clip once, for the modality in which it is best.")]
+Version = Annotated[str | None, typer.Option(help="Ask this version; the current one by default.")]
+Dump = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the hits with their scores to a .json or .csv file.")
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Tell scores in every modality, captions, label, and why it ranks so.")
+]
+
+
 def search(
     library: Annotated[Path, typer.Argument(metavar="LIB", help="The library's folder.")],
     *,
-    clip: Annotated[
-        str | None, typer.Option(metavar="ID", help="Find what feels like this clip of the library.")
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="Find what feels like a line, or like words for a feeling.")
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Find what looks like this picture or video: scene and face.")
-    ] = None,
-    sound: Annotated[Path | None, typer.Option(metavar="FILE", help="Find what sounds like this recording.")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many per modality.")] = 3,
-    scope: Annotated[ScopeChoice, typer.Option(help="Whose clips: anyone's, the same speaker's, others'.")] = (
-        ScopeChoice.any
-    ),
-    speaker: Annotated[str | None, typer.Option(help="The speaker that --scope is about; a clip's own by default.")] = (
-        None
-    ),
-    film: Annotated[str | None, typer.Option(help="Only clips of this film.")] = None,
-    licence: Annotated[
-        list[str] | None, typer.Option(help="Only clips of this licence; '' for none named. Repeat it for more.")
-    ] = None,
-    without: Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this clip out. Repeatable.")] = None,
-    pin: Annotated[list[str] | None, typer.Option(metavar="ID", help="Put this clip first. Repeatable.")] = None,
-    minimum: Annotated[float | None, typer.Option(help="Drop hits that score lower.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="M=W,...", help="Rank by a weighted mean of cosines: scene=1,face=.5.")
-    ] = None,
-    distinct: Annotated[
-        bool, typer.Option("--distinct", help="Name a clip once, for the modality in which it is best.")
-    ] = False,
-    version: Annotated[str | None, typer.Option(help="Ask this version; the current one by default.")] = None,
-    dump: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the hits with their scores to a .json or .csv file.")
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Tell scores in every modality, captions, label, and why it ranks so.")
-    ] = False,
+    clip: Clip = None,
+    text: Words = None,
+    picture: Picture = None,
+    sound: Sound = None,
+    k: Many = 3,
+    scope: Whose = ScopeChoice.any,
+    speaker: Speaker = None,
+    film: Film = None,
+    licence: Licences = None,
+    without: Without = None,
+    pin: Pins = None,
+    minimum: Minimum = None,
+    weights: Weights = None,
+    distinct: Distinct = False,
+    version: Version = None,
+    dump: Dump = None,
+    explain: Explain = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Find the clips that feel nearest, for every modality that asks."""
@@ -91,11 +102,7 @@ def search(
     told = rows(found, enquiry, policy)
     if dump is not None:
         write(dump, told, found.notes)
-    if as_json:
-        by_modality = {m: [row for row in told if row["modality"] == m] for m in found.hits}
-        typer.echo(json.dumps({**by_modality, "notes": list(found.notes)}, ensure_ascii=False, indent=2))
-    else:
-        _print(found, enquiry, policy, explain=explain)
+    _print(found, told, enquiry, policy, explain=explain, as_json=as_json)
 
 
 def parse_weights(text: str) -> dict[Modality, float]:
@@ -116,9 +123,21 @@ def parse_weights(text: str) -> dict[Modality, float]:
     return weights
 
 
-def _print(found: Retrieved, enquiry: Enquiry, policy: Policy, *, explain: bool) -> None:
+def _print(
+    found: Retrieved,
+    told: list[dict[str, Any]],
+    enquiry: Enquiry,
+    policy: Policy,
+    *,
+    explain: bool,
+    as_json: bool,
+) -> None:
     from authentic_dubber.enquiry import reasons
 
+    if as_json:
+        by_modality = {m: [row for row in told if row["modality"] == m] for m in found.hits}
+        typer.echo(json.dumps({**by_modality, "notes": list(found.notes)}, ensure_ascii=False, indent=2))
+        return
     if explain:
         for modality, caption in enquiry.captions.items():
             typer.echo(f"asked with {modality}: {caption}")
