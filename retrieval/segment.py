@@ -123,7 +123,8 @@ class Segment:
             expected = facts.counts[modality], space_width(spaces[modality])
             if (len(index), index.width) != expected:
                 raise ValueError(f"expected {expected} {modality} vectors, got {(len(index), index.width)}")
-        columns = np.load(folder / f"{facts.name}_facts.npy", mmap_mode="r", allow_pickle=False)
+        mapped = np.load(folder / f"{facts.name}_facts.npy", mmap_mode="r", allow_pickle=False)
+        columns = mapped.view(np.ndarray)  # a memmap makes every little slice a memmap, which takes its time
         names = json.loads((folder / f"{facts.name}_names.json").read_text(encoding="utf-8"))
         if len(store) != facts.count or columns.shape != (5, facts.count) or columns.dtype != np.int64:
             raise ValueError(f"expected {facts.count} records, got {len(store)} and columns of {columns.shape}")

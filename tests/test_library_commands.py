@@ -182,7 +182,7 @@ def test_versions_come_and_go_by_command(films: Path, tmp_path: Path) -> None:
         status = facts("status", root)
         assert status["current"] == first and status["owner"]["purpose"] == "testing the lock"
     assert facts("keep", root, first, "--no-more") == {"kept": []}
-    assert facts("verify", root) == {"problems": []} and facts("migrate", root) == {"version": None}
+    assert facts("verify", root) == {"problems": []} and facts("migrate", root, root) == {str(root): None}
     path = next((root / first).glob("*_names.json"))
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"Ada", b"Eda"))

@@ -80,7 +80,7 @@ def info(library: LibraryFolder, as_json: AsJson = False) -> None:
     typer.echo(f"{library}: version {facts['version']}, {facts['clips']} clips, committed {facts['created']}")
     for modality, count in facts["modalities"].items():
         typer.echo(f"  {modality:8s} {count:6d} clips  {facts['spaces'][modality]}")
-    for name in ("speakers", "films"):
+    for name in ("speakers", "films", "licences"):
         typer.echo(f"  {name}: {_listed(facts[name])}")
 
 

@@ -177,13 +177,16 @@ def keep(
     _tell(as_json, {"kept": list(kept)}, f"{library}: kept are {', '.join(kept) or 'none'}")
 
 
-def migrate(library: LibraryFolder, as_json: AsJson = False) -> None:
-    """Write the current version of a LIB of an earlier layout again in the present one."""
+def migrate(
+    libraries: Annotated[list[Path], typer.Argument(metavar="LIB...", help="The libraries' folders.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the current version of a LIB of an earlier layout again in the present one; any number of them."""
     from retrieval.migration import migrate as renew
 
-    version = renew(library)
-    what = f"version {version}" if version is not None else "is of the present layout already"
-    _tell(as_json, {"version": version}, f"{library}: {what}")
+    made = {str(library): renew(library) for library in libraries}
+    lines = [f"{name}: {f'version {new}' if new else 'is of the present layout already'}" for name, new in made.items()]
+    _tell(as_json, made, *lines)
 
 
 def _tell(as_json: bool, facts: Any, *lines: str) -> None:
