@@ -333,10 +333,20 @@ def schema_of(root: Path, version: str) -> int | None:
 
 def _manifest_text(manifest: Manifest) -> str:
     """The one text of a manifest. Its last word is its own checksum, so that no byte of it can change unnoticed."""
-    values = {**asdict(manifest.facts), "content": manifest.facts.content, "count": manifest.facts.count}
+    values = {**asdict(manifest.facts), **_sums(manifest.facts)}
     values |= {"schema": manifest.schema, "version": manifest.version, "created": manifest.created}
     values |= {"files": dict(manifest.files)}
     return _sealed(values)
+
+
+def _sums(facts: Facts) -> dict[str, Any]:
+    """What follows from the segments, written out for whoever reads the file."""
+    return {
+        "content": facts.content,
+        "count": facts.count,
+        "counts": dict(facts.counts),
+        "licences": dict(facts.licences),
+    }
 
 
 def _sealed(values: Mapping[str, Any]) -> str:
@@ -358,14 +368,14 @@ def _parse(folder: Path) -> Manifest:
             raise DirtyVersion(f"{path}: expected schema {SCHEMA}, got {schema!r}")
         if _sealed(values) != text:
             raise DirtyVersion(f"{path} was altered: its seal does not fit what it says")
-        content, count = values.pop("content"), values.pop("count")
+        sums = {key: values.pop(key) for key in ("content", "count", "counts", "licences")}
         segments = tuple(SegmentFacts(**one) for one in values.pop("segments"))
         version, created, files = (values.pop(key) for key in ("version", "created", "files"))
         facts = Facts(segments, **{key: value for key, value in values.items() if key not in ("schema", "seal")})
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DirtyVersion(f"{path}: expected a library manifest, got {error!r}") from error
-    if version != folder.name or not folder.name.endswith(content[:8]):
+    if version != folder.name or not folder.name.endswith(sums["content"][:8]):
         raise DirtyVersion(f"{path}: expected the manifest of {folder.name}, got that of {version}")
-    if (facts.content, facts.count) != (content, count):
+    if _sums(facts) != sums:
         raise DirtyVersion(f"{folder} contradicts its manifest: its segments are not the content it names")
     return Manifest(schema, version, created, facts, files)
