@@ -98,6 +98,8 @@ class TrainConfig:
     own_drop: float = 0.15
     """Chance that a modality of the line itself is hidden, so that off-screen lines are not a surprise."""
     lip_drop: float = 0.3
+    augmented: float = 0.0
+    """Share of lines that are drawn slower, faster, or with a noisy prompt."""
     prompt_seconds: float = 3.0
     ema: float = 0.999
 
@@ -248,7 +250,7 @@ def _starter(words: Vocabulary, mel: MelConfig) -> DubberConfig:
         graph=GraphConfig(in_widths=words.widths(), width=128, heads=2, dropout=0.1),
         mel=mel,
         # On two cores many small steps reach further in an hour than few large ones.
-        train=TrainConfig(batch=8, rehearsed=4),
+        train=TrainConfig(batch=8, rehearsed=4, augmented=0.3),
     )
 
 

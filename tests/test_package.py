@@ -11,8 +11,10 @@ from torch import Tensor
 
 from authentic_dubber.config import DubberConfig
 from authentic_dubber.prosody import PITCH_MEAN, PITCH_SCALE, Prosody, as_loud, as_wide
-from authentic_dubber.synthesizer import Synthesizer
+from authentic_dubber.synthesizer import Spoken, Synthesizer
 from authentic_dubber.training.cache import Cache, save_ragged
+from authentic_dubber.training.calibrate import calibrated_f0_range
+from authentic_dubber.training.dataset import Corpus
 from authentic_dubber.training.loop import export
 from authentic_dubber.training.package import f0_range_of_feelings, loudness_of_feelings, package_checkpoint
 from vocoder.checkpoint import load_generator, save_generator
@@ -111,3 +113,57 @@ def test_less_breath_is_packaged_with_a_harmonic_vocoder_and_refused_for_another
     with pytest.raises(ValueError, match="expected a harmonic vocoder to breathe less"):
         package_checkpoint(voice, sound, tiny_cache, tmp_path / "refused", "toy", breath=0.5)
     assert not (tmp_path / "refused").exists()
+
+
+class Tone(torch.nn.Module):
+    """A vocoder that sings each mel's first band, read as semitones, as plain harmonics: what is asked can be heard."""
+
+    def forward(self, mel: Tensor) -> Tensor:
+        hertz = 55 * 2 ** (mel[:, 0].double() / 12).repeat_interleave(256, dim=1)
+        phase = 2 * np.pi * hertz.cumsum(1) / 22050
+        return sum(torch.sin(n * phase) / n for n in range(1, 6)).float() * 0.1  # type: ignore[union-attr]
+
+
+class Flattening:
+    """Stands for a voice: F0 sweeps as widely as its table asks, but one feeling comes out at a fraction of that."""
+
+    def __init__(self, config: DubberConfig, flattened: dict[str, float]) -> None:
+        self.config, self.flattened = config, flattened
+
+    def encode(self, inputs: object) -> tuple[str, int]:
+        feeling: Tensor = inputs.feeling  # type: ignore[attr-defined]
+        return self.config.emotions[int(feeling[0].argmax())], len(feeling)
+
+    def predicted_frames(self, encoded: tuple[str, int], lengths: Tensor) -> Tensor:
+        return torch.ones(encoded[1], int(lengths.max()))
+
+    def decode(self, encoded: tuple[str, int], durations: Tensor) -> Spoken:
+        emotion, count = encoded
+        asked = self.config.f0_range.get(emotion, 0.0) + self.flattened.get(emotion, 0.0)
+        sweep = 12 * torch.log2((150 + 25 * np.exp(asked) * torch.sin(torch.linspace(0, 12, 120))) / 55)
+        mel = torch.zeros(count, 80, 120)
+        mel[:, 0] = sweep
+        return Spoken(mel, mel, torch.full((count,), 120))
+
+
+def test_a_feeling_that_is_heard_flatter_than_told_is_asked_for_wider(
+    tiny_cache: Path, tiny_config: DubberConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a decoder takes away from fear is added to its table, and the others keep theirs; a tracker of F0 hears
+    ranges to within a few hundredths."""
+    monkeypatch.setattr(Cache, "held_out_rows", lambda self: [])
+    corpus = Corpus(Cache(tiny_cache), tiny_config, rows=range(20))
+    voice = Flattening(tiny_config, {"fearful": -0.3, "sad": 0.2})
+    targets = {"neutral": 0.0, "fearful": 0.1, "happy": 0.4, "sad": -0.2}
+    table = calibrated_f0_range(voice, Tone(), corpus, targets, ["toy"], lines=2, rounds=2)  # type: ignore[arg-type]
+    assert table == pytest.approx({"neutral": 0.0, "fearful": 0.4, "happy": 0.4, "sad": -0.4}, abs=0.06)
+    assert voice.config == tiny_config
+
+
+def test_a_corpus_without_short_lines_cannot_be_calibrated_on(
+    tiny_cache: Path, tiny_config: DubberConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cache, "held_out_rows", lambda self: [])
+    corpus = Corpus(Cache(tiny_cache), tiny_config, rows=range(20))
+    with pytest.raises(ValueError, match="expected recordings of another"):
+        calibrated_f0_range(Synthesizer(tiny_config), Tone(), corpus, {"happy": 0.4}, ["another"])

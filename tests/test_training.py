@@ -168,9 +168,10 @@ def test_the_ear_that_judges_likeness_is_not_taught_by_it(corpus: Corpus, tiny_c
 def test_a_symbols_melody_is_the_mean_over_its_frames(corpus: Corpus) -> None:
     """Frame by frame, in plain Python."""
     batch = corpus.fixed([2, 7], k=0)
+    pitch, mels, durations = (corpus.cache.ragged(name) for name in ("pitch", "mel", "durations"))
     for b, row in enumerate((2, 7)):
-        track, mel, place = corpus.pitch[row].astype(float), corpus.mel[row].astype(float), 0
-        for n, length in enumerate(corpus.durations[row].tolist()):
+        track, mel, place = pitch[row].astype(float), mels[row].astype(float), 0
+        for n, length in enumerate(durations[row].tolist()):
             frames = range(place, place + length)
             sounding = [t for t in frames if track[t, 1]]
             tone = np.mean([track[t, 0] for t in (sounding or frames)])
@@ -179,7 +180,7 @@ def test_a_symbols_melody_is_the_mean_over_its_frames(corpus: Corpus) -> None:
             got = [float(channel[b, n]) for channel in batch.prosody]
             assert got == pytest.approx(expected, abs=1e-4)  # float32 sums of some tens of values
             place += length
-        assert not any(channel[b, len(corpus.durations[row]) :].any() for channel in batch.prosody)
+        assert not any(channel[b, len(durations[row]) :].any() for channel in batch.prosody)
 
 
 def test_most_lines_are_told_their_feeling_in_training_and_none_in_validation(

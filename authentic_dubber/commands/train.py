@@ -78,6 +78,9 @@ def train(
     rehearsed: Annotated[
         int | None, typer.Option(help="Further lines of every step, judged by ears; 0 for none.")
     ] = None,
+    augmented: Annotated[
+        float | None, typer.Option(help="Share of lines drawn slower, faster or with a noisy prompt.", min=0, max=1)
+    ] = None,
     minutes: Minutes = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -97,6 +100,7 @@ def train(
         words_only=words_only,
         learning_rate=learning_rate,
         rehearsed=rehearsed,
+        augmented=augmented,
         minutes=minutes,
         seed=seed,
         device=device,
@@ -135,11 +139,22 @@ def package(
     expression: Annotated[float, typer.Option(help="How far feelings are carried beyond their prediction.")] = 1.0,
     conviction: Annotated[float, typer.Option(help="Factor on the director's logits; above 1 it doubts less.")] = 1.0,
     breath: Annotated[float, typer.Option(help="Share of the vocoder's noise that voiced sound keeps.")] = 1.0,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Let the voice speak, and set its ranges of F0 by what is heard.")
+    ] = False,
 ) -> None:
     """Join an acoustic model and a vocoder into a checkpoint with its card, in half precision."""
     from authentic_dubber.training.package import package_checkpoint
 
     card = package_checkpoint(
-        acoustic, vocoder, cache, out, name, expression=expression, conviction=conviction, breath=breath
+        acoustic,
+        vocoder,
+        cache,
+        out,
+        name,
+        expression=expression,
+        conviction=conviction,
+        breath=breath,
+        calibrate=calibrate,
     )
     typer.echo(f"{out}: {card.weights}; {card.notice}")

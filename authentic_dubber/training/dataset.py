@@ -18,6 +18,7 @@ from authentic_dubber.prosody import LEVEL_MEAN, LEVEL_SCALE, PITCH_MEAN, PITCH_
 from authentic_dubber.synthesizer import Inputs
 from graphs import DialogueGraph
 
+from .augment import COPIES, Copy, Recording, Recordings, spoken_as
 from .cache import Cache
 from .evidence import Evidence
 from .heldout import refuse_held_out
@@ -71,11 +72,9 @@ class Corpus:
         self.cache, self.config = cache, config
         self.rows = np.array(cache.training_rows() if rows is None else rows)
         refuse_held_out(cache.entries[i].utterance() for i in self.rows)
-        self.mel, self.symbols = cache.ragged("mel"), cache.ragged("symbols")
-        self.durations, self.lips = cache.ragged("durations"), cache.ragged("lips")
-        self.speaker, self.pitch = cache.rows("speaker"), cache.ragged("pitch")
+        self.recordings, self.symbols = Recordings(cache, config.mel), cache.ragged("symbols")
         self.evidence = Evidence(cache, config, kept_films)
-        self.frames = np.diff(self.mel.offsets)[self.rows]
+        self.frames = self.recordings.frames()[self.rows]
         self.chance = self._chances(weights)
         self.voices = self._by_voice(self.rows)
 
@@ -100,7 +99,13 @@ class Corpus:
         rows = self.rows[drawn[start : start + train.batch]]
         prompts = [self._other(int(i), rng, self.voices) for i in rows]
         k = rng.integers(0, train.max_references + 1, size=len(rows))
-        return self.collate(rows, prompts, k, rng)
+        return self.collate(rows, prompts, k, rng, self.copies(rows, rng))
+
+    def copies(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> list[Copy | None]:
+        """As which copy each line is drawn: `None` for the recording itself, also where a copy could not be spoken."""
+        changed = rng.random(len(rows)) < self.config.train.augmented
+        drawn = [COPIES[int(rng.integers(len(COPIES)))] if yes else None for yes in changed]
+        return [copy if self.recordings.has_room(int(i), copy) else None for i, copy in zip(rows, drawn, strict=True)]
 
     def _by_voice(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, list[int]]:
         voices: dict[str, list[int]] = defaultdict(list)
@@ -129,11 +134,19 @@ class Corpus:
         prompts: Sequence[int],
         k: npt.NDArray[np.int64],
         rng: np.random.Generator | None,
+        copies: Sequence[Copy | None] | None = None,
     ) -> Batch:
-        """Padded tensors; with a generator, prompts are cropped and modalities and lips dropped at random."""
-        mels = [self.mel[i].astype(np.float32) for i in rows]
-        prompt = [self._crop(self.mel[i].astype(np.float32), rng) for i in prompts]
-        lips = [self.lips[i].astype(np.float32) for i in rows]
+        """Padded tensors; with a generator, prompts are cropped and modalities and lips dropped at random.
+
+        Args:
+            copies: as which copy each line and its prompt are heard; the recordings themselves by default.
+        """
+        copies = copies or [None] * len(rows)
+        lines = [self.recordings.line(int(i), copy) for i, copy in zip(rows, copies, strict=True)]
+        prompt = [self._crop(self.recordings.mel(i, copy), rng) for i, copy in zip(prompts, copies, strict=True)]
+        asked = [self.recordings.speaker(i, copy) for i, copy in zip(prompts, copies, strict=True)]
+        said = [self.recordings.speaker(int(i), spoken_as(copy)) for i, copy in zip(rows, copies, strict=True)]
+        lips = [line.lips for line in lines]
         if rng is not None:
             lips = [x[:0] if rng.random() < self.config.train.lip_drop else x for x in lips]
         graph = self.evidence.graph(rows, k, rng)
@@ -142,7 +155,7 @@ class Corpus:
             symbol_lengths=torch.tensor([len(self.symbols[i]) for i in rows]),
             prompt=pad(prompt).transpose(1, 2),
             prompt_lengths=torch.tensor([len(x) for x in prompt]),
-            speaker=torch.from_numpy(np.asarray(self.speaker[np.array(prompts)], dtype=np.float32)),
+            speaker=torch.from_numpy(np.stack(asked)),
             lips=pad(lips),
             lip_lengths=torch.tensor([len(x) for x in lips]),
             graph=graph,
@@ -152,12 +165,12 @@ class Corpus:
         )
         return Batch(
             inputs=inputs,
-            mel=pad(mels).transpose(1, 2),
-            mel_lengths=torch.tensor([len(x) for x in mels]),
-            durations=pad([self.durations[i].astype(np.int64) for i in rows]),
+            mel=pad([line.mel for line in lines]).transpose(1, 2),
+            mel_lengths=torch.tensor([len(line.mel) for line in lines]),
+            durations=pad([line.durations for line in lines]),
             emotion=self._answers(rows, graph),
-            prosody=self._prosody(rows, mels),
-            speaker=torch.from_numpy(np.asarray(self.speaker[rows], dtype=np.float32)),
+            prosody=_prosody(lines),
+            speaker=torch.from_numpy(np.stack(said)),
         )
 
     def _answers(self, rows: npt.NDArray[np.int64], graph: DialogueGraph) -> Tensor:
@@ -170,29 +183,28 @@ class Corpus:
             return np.zeros(lines, dtype=bool)
         return np.asarray(rng.random(lines) < self.config.train.told)
 
-    def _prosody(self, rows: npt.NDArray[np.int64], mels: Sequence[npt.NDArray[np.float32]]) -> Prosody:
-        """Means over each symbol's frames; pitch over its voiced ones where it has any."""
-        pitch, voiced, energy = [], [], []
-        for i, mel in zip(rows, mels, strict=True):
-            durations = self.durations[i].astype(np.int64)
-            starts = np.cumsum(durations) - durations
-            track = self.pitch[i].astype(np.float32)
-            level = np.log(np.exp(mel).sum(1))
-
-            def total(values: npt.NDArray[np.float32], at: npt.NDArray[np.int64] = starts) -> npt.NDArray[np.float32]:
-                return np.add.reduceat(values, at)
-
-            sounding = total(track[:, 1])
-            carried = total(track[:, 0]) / durations
-            tone = np.where(sounding > 0, total(track[:, 0] * track[:, 1]) / np.maximum(sounding, 1), carried)
-            pitch.append(((tone - PITCH_MEAN) / PITCH_SCALE).astype(np.float32))
-            voiced.append((sounding / durations).astype(np.float32))
-            energy.append(((total(level) / durations - LEVEL_MEAN) / LEVEL_SCALE).astype(np.float32))
-        return Prosody(pad(pitch), pad(voiced), pad(energy))
-
     def _crop(self, mel: npt.NDArray[np.float32], rng: np.random.Generator | None) -> npt.NDArray[np.float32]:
         longest = self.config.mel.frames(self.config.train.prompt_seconds)
         if len(mel) <= longest:
             return mel
         start = 0 if rng is None else int(rng.integers(len(mel) - longest))
         return mel[start : start + longest]
+
+
+def _prosody(lines: Sequence[Recording]) -> Prosody:
+    """Means over each symbol's frames; pitch over its voiced ones where it has any."""
+    pitch, voiced, energy = [], [], []
+    for line in lines:
+        starts = np.cumsum(line.durations) - line.durations
+        level = np.log(np.exp(line.mel).sum(1))
+
+        def total(values: npt.NDArray[np.float32], at: npt.NDArray[np.int64] = starts) -> npt.NDArray[np.float32]:
+            return np.add.reduceat(values, at)
+
+        sounding = total(line.pitch[:, 1])
+        carried = total(line.pitch[:, 0]) / line.durations
+        tone = np.where(sounding > 0, total(line.pitch[:, 0] * line.pitch[:, 1]) / np.maximum(sounding, 1), carried)
+        pitch.append(((tone - PITCH_MEAN) / PITCH_SCALE).astype(np.float32))
+        voiced.append((sounding / line.durations).astype(np.float32))
+        energy.append(((total(level) / line.durations - LEVEL_MEAN) / LEVEL_SCALE).astype(np.float32))
+    return Prosody(pad(pitch), pad(voiced), pad(energy))

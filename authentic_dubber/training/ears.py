@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import librosa
 import numpy as np
@@ -113,9 +114,18 @@ def registers(cache: Cache, rows: list[int]) -> Mapping[str, Register]:
         voices[cache.entries[i].voice].append(i)
     mels, found = cache.ragged("mel"), {}
     for voice, mine in voices.items():
-        frames = np.concatenate([mels[i].astype(np.float32) for i in mine])
-        found[voice] = Register(torch.from_numpy(frames.mean(0)), torch.from_numpy(frames.std(0) + 1e-3))
+        found[voice] = register([mels[i] for i in mine])
     return found
+
+
+def register(mels: Sequence[npt.NDArray[np.floating[Any]]]) -> Register:
+    """The register of one voice.
+
+    Shape:
+        each (T, F), log.
+    """
+    frames = np.concatenate([mel.astype(np.float32) for mel in mels])
+    return Register(torch.from_numpy(frames.mean(0)), torch.from_numpy(frames.std(0) + 1e-3))
 
 
 class FeelingEar(nn.Module):

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from authentic_dubber.checkpoint import Card, load_acoustic, read_card
 from authentic_dubber.director import NEUTRAL
 from authentic_dubber.symbols import NAMES, PAUSES, SILENCE
-from vocoder.checkpoint import load_generator, save_generator
+from authentic_dubber.synthesizer import Synthesizer
+from vocoder.checkpoint import AnyGenerator, load_generator, save_generator
 from vocoder.harmonic import HarmonicConfig
+from vocoder.mel import MelConfig
 from vocoder.storage import read_config, whole_folder
 
 from .cache import Cache
+from .calibrate import calibrated_f0_range, log_range
 from .corpora import SAYINGS
+from .dataset import Corpus
 from .durations import QUIET_BELOW
 from .loop import export
+from .rehearsal import NOT_REHEARSED
 
-FEWEST_VOICED = 10
-"""Voiced frames, a tenth of a second, without which a recording has no range to speak of."""
 _STRICTNESS = ("CC-BY-NC-SA-4.0", "CC-BY-4.0", "CC0-1.0", "synthetic")
 _NOTICES = {
     "CC-BY-NC-SA-4.0": "this voice learned from CC BY-NC-SA 4.0 recordings: credit, share alike, no commercial use",
@@ -43,6 +47,7 @@ def package_checkpoint(
     expression: float = 1.0,
     conviction: float = 1.0,
     breath: float = 1.0,
+    calibrate: bool = False,
 ) -> Card:
     """Write `out` with `acoustic/`, `vocoder/` and `card.json`.
 
@@ -51,6 +56,8 @@ def package_checkpoint(
         vocoder: a run folder of the vocoder training (`generator/` inside it is taken).
         expression, conviction: see `DubberConfig`.
         breath: see `HarmonicConfig`.
+        calibrate: let the voice speak, and ask for the ranges of F0 with which it is heard as recordings are; otherwise
+            for those of the recordings.
 
     Raises:
         FileNotFoundError: a part is missing.
@@ -58,27 +65,44 @@ def package_checkpoint(
     """
     cache = Cache(cache_folder)
     model = load_acoustic(acoustic / "acoustic")
-    generator = load_generator(vocoder / "generator", model.config.mel)
-    if isinstance(generator.config, HarmonicConfig):
-        generator.config = replace(generator.config, breath=breath)
-    elif breath != 1:
-        raise ValueError(f"{vocoder}: expected a harmonic vocoder to breathe less, got {generator.config}")
+    generator = _breathing(vocoder, model.config.mel, breath)
     steps = {"acoustic": read_config(acoustic / "acoustic")["step"], "vocoder": _vocoder_step(vocoder)}
     sizes = {"acoustic": model, "vocoder": generator}
     parameters = {part: sum(p.numel() for p in module.parameters()) for part, module in sizes.items()}
     card = _card(cache, name, {"steps": steps, "parameters": parameters})
+    ranges = f0_range_of_feelings(cache)
     model.config = replace(
         model.config,
         expression=expression,
         conviction=conviction,
         loudness=loudness_of_feelings(cache),
-        f0_range=f0_range_of_feelings(cache),
+        f0_range=ranges,
     )
+    if calibrate:
+        model.config = replace(model.config, f0_range=_calibrated(model, generator, cache, ranges))
     with whole_folder(out) as filling:
         export(model, filling / "acoustic", steps["acoustic"], half=True)
         save_generator(filling / "vocoder", generator, half=True)
         (filling / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return read_card(out)
+
+
+def _breathing(vocoder: Path, mel: MelConfig, breath: float) -> AnyGenerator:
+    generator = load_generator(vocoder / "generator", mel)
+    if isinstance(generator.config, HarmonicConfig):
+        generator.config = replace(generator.config, breath=breath)
+    elif breath != 1:
+        raise ValueError(f"{vocoder}: expected a harmonic vocoder to breathe less, got {generator.config}")
+    return generator
+
+
+def _calibrated(
+    model: Synthesizer, generator: nn.Module, cache: Cache, ranges: Mapping[str, float]
+) -> dict[str, float]:
+    """By lines of every corpus that voices rehearse."""
+    corpus = Corpus(cache, model.config)
+    spoken = sorted({cache.entries[i].corpus for i in corpus.rows} - {SAYINGS, *NOT_REHEARSED})
+    return calibrated_f0_range(model, generator, corpus, ranges, spoken)
 
 
 def _card(cache: Cache, name: str, made: dict[str, Any]) -> dict[str, Any]:
@@ -122,15 +146,11 @@ def f0_range_of_feelings(cache: Cache) -> dict[str, float]:
     """Per emotion, log of the range of F0 (10th to 90th percentile, Hz) over the same voice's in neutral recordings."""
     tracks = cache.ragged("pitch")
 
-    def log_range(i: int) -> float | None:
+    def recorded(i: int) -> float | None:
         track = tracks[i].astype(np.float32)
-        semitones = track[track[:, 1] > 0.5, 0]
-        if len(semitones) < FEWEST_VOICED:
-            return None
-        low, high = np.percentile(2 ** (semitones / 12), [10, 90])
-        return float(np.log(max(high - low, 1e-3)))
+        return log_range(track[track[:, 1] > 0.5, 0])
 
-    return _above_neutral(cache, log_range)
+    return _above_neutral(cache, recorded)
 
 
 def _above_neutral(cache: Cache, measure: Callable[[int], float | None]) -> dict[str, float]:

@@ -7,11 +7,12 @@ rehearsal a model speaks them in an average voice and tamely. Here it is correct
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,13 +21,23 @@ from torch.nn.utils.rnn import pad_sequence
 from authentic_dubber.batching import pad
 from authentic_dubber.synthesizer import Inputs, Synthesizer
 
+from .augment import SPEEDS, Copy, spoken_as
 from .dataset import Corpus
-from .ears import FeelingEar, Register, SpeakerEar, registers, roughened
+from .ears import FeelingEar, Register, SpeakerEar, register, registers, roughened
 
 LONGEST_SECONDS = 4.5
 """Of the recording a text is taken from; longer ones cost more than they teach."""
+NOT_REHEARSED = ("grid",)
+"""A camera's real mouth says a handful of words, of which nothing new can be rehearsed."""
 HEARD = 24
 """Recordings of a voice that its centroid is taken over."""
+
+
+class Voice(NamedTuple):
+    """A voice of the corpus, or at another speed one that nobody has."""
+
+    name: str
+    speed: Copy | None = None
 
 
 class Rehearsed(NamedTuple):
@@ -44,13 +55,13 @@ class Lines:
     """Some lines to rehearse.
 
     Shape:
-        inputs of B lines; target (B, C) unit, the voice's centroid by the same ear; labels (B,); voices B names.
+            inputs of B lines; target (B, C) unit, the voice's centroid by the same ear; labels (B,); voices B.
     """
 
     inputs: Inputs
     target: Tensor
     labels: Tensor
-    voices: tuple[str, ...]
+    voices: tuple[Voice, ...]
 
     def to(self, device: torch.device) -> Lines:
         return Lines(self.inputs.to(device), self.target.to(device), self.labels.to(device), self.voices)
@@ -103,22 +114,32 @@ class Rehearsal:
         names = [voice.partition("/")[0] for voice in self.voices]
         self.chance = each / np.array([names.count(name) for name in names])
         self.chance /= self.chance.sum()
-        self.registers: Mapping[str, Register] = registers(corpus.cache, [int(i) for i in corpus.rows])
-        self.centroids = {voice: self._centroid(voice) for voice in self.voices}
+        plain = registers(corpus.cache, [int(i) for i in corpus.rows])
+        self.registers: Mapping[Voice, Register] = {Voice(name): one for name, one in plain.items()}
+        self.centroids: dict[Voice, Tensor] = {}
+        speeds: tuple[Copy | None, ...] = (None, *SPEEDS) if corpus.config.train.augmented else (None,)
+        for voice in (Voice(name, speed) for name in self.voices for speed in speeds):
+            mels = self._heard(voice)
+            self.centroids[voice] = self._centroid(mels)
+            if voice.speed is not None:
+                self.registers |= {voice: register(mels)}
 
     def to(self, device: str) -> Rehearsal:
         """Its ears and what they compare with on a device."""
         self.speaker.to(device)
         if self.feeling is not None:
             self.feeling.to(device)
-        self.registers = {voice: register.to(device) for voice, register in self.registers.items()}
+        self.registers = {voice: one.to(device) for voice, one in self.registers.items()}
         return self
 
+    def _heard(self, voice: Voice) -> list[npt.NDArray[np.float32]]:
+        """Mels of some of a voice's recordings, (T, F) each."""
+        rows = self.corpus.voices[voice.name]
+        chosen = np.linspace(0, len(rows) - 1, min(HEARD, len(rows)))
+        return [self.corpus.recordings.mel(rows[int(j)], voice.speed) for j in chosen]
+
     @torch.no_grad()
-    def _centroid(self, voice: str) -> Tensor:
-        rows = self.corpus.voices[voice]
-        rows = [rows[int(j)] for j in np.linspace(0, len(rows) - 1, min(HEARD, len(rows)))]
-        mels = [self.corpus.mel[i].astype(np.float32) for i in rows]
+    def _centroid(self, mels: Sequence[npt.NDArray[np.float32]]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             heard = self.speaker(pad(mels).transpose(1, 2), torch.tensor([len(mel) for mel in mels]))
@@ -138,7 +159,8 @@ class Rehearsal:
             by_label = self.looks[language]
             looks.append(int(rng.choice(by_label[int(rng.choice(sorted(by_label)))])) if by_label else texts[-1])
         k = rng.integers(0, corpus.config.train.max_references + 1, size=count)
-        seen = corpus.collate(np.array(looks), prompts, k, rng).inputs
+        copies = corpus.copies(np.array(looks), rng)
+        seen = corpus.collate(np.array(looks), prompts, k, rng, copies).inputs
         spoken = [corpus.symbols[i].astype(np.int64) for i in texts]
         inputs = replace(
             seen,
@@ -149,7 +171,8 @@ class Rehearsal:
             directed=torch.ones_like(seen.directed),
         )
         labels = torch.from_numpy(corpus.evidence.labels[np.array(looks)])
-        return Lines(inputs, torch.stack([self.centroids[voice] for voice in chosen]), labels, tuple(chosen))
+        voices = tuple(Voice(name, spoken_as(copy)) for name, copy in zip(chosen, copies, strict=True))
+        return Lines(inputs, torch.stack([self.centroids[voice] for voice in voices]), labels, voices)
 
     def judge(self, model: Synthesizer, lines: Lines, *, bf16: bool) -> Rehearsed:
         """How near the spoken lines are to what they should be; gradients reach the model alone."""
@@ -165,8 +188,8 @@ class Rehearsal:
         if self.feeling is None:
             return Rehearsed(voice, voice.new_zeros(()))
         acting = [
-            self.registers[name].apply(mel[:, : int(length)]).T
-            for name, mel, length in zip(lines.voices, spoken.mel, spoken.lengths, strict=True)
+            self.registers[voice].apply(mel[:, : int(length)]).T
+            for voice, mel, length in zip(lines.voices, spoken.mel, spoken.lengths, strict=True)
         ]
         padded = pad_sequence(acting, batch_first=True).transpose(1, 2)  # B x (T, F) -> (B, F, T)
         felt = self.feeling(roughened(padded), spoken.lengths)

@@ -23,6 +23,7 @@ from vocoder.train import TrainOutcome, VocoderTrainConfig
 from vocoder.train import train as fit_vocoder
 from vocoder.training_state import checkpoints
 
+from .augment import prepare_copies
 from .cache import Cache
 from .corpora import SAYINGS
 from .dataset import Corpus
@@ -32,7 +33,7 @@ from .loop import Schedule, train
 from .pictures import Programme
 from .pitch_reader import teach_pitch
 from .prepare import vocabulary
-from .rehearsal import Rehearsal
+from .rehearsal import NOT_REHEARSED, Rehearsal
 from .waves import CorpusWaves
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ STARTER_SHARES = {"kathleen": 0.27, "ravdess": 0.40, "nemo": 0.27, "grid": 0.06}
 """Kathleen teaches phonetic coverage, the acted corpora feeling, GRID real lips. Synthetic lines teach the director
 alone: their sound is not learned from."""
 EAR, EAR_STEPS = "ear-seed{}.safetensors", 2000
-NOT_REHEARSED = ("grid",)
-"""A camera's real mouth says a handful of words, of which nothing new can be rehearsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,7 @@ class AcousticRun:
         words_only: the first phase: no pictures, no references, every feeling told. The director comes later.
         learning_rate: its peak; the size's own by default.
         rehearsed: lines of every step that ears judge, see `Rehearsal`; the size's own number by default.
+        augmented: share of lines drawn slower, faster or with a noisy prompt; the size's own by default.
     """
 
     size: str = "starter"
@@ -71,6 +71,7 @@ class AcousticRun:
     words_only: bool = False
     learning_rate: float | None = None
     rehearsed: int | None = None
+    augmented: float | None = None
     minutes: float | None = None
     seed: int = 0
     device: str = "auto"
@@ -86,6 +87,8 @@ class AcousticRun:
             config = replace(config, learning_rate=self.learning_rate)
         if self.rehearsed is not None:
             config = replace(config, rehearsed=self.rehearsed)
+        if self.augmented is not None:
+            config = replace(config, augmented=self.augmented)
         if self.words_only:
             config = replace(config, own_drop=1.0, max_references=0, told=1.0, emotion_weight=0.0, rehearsed=0)
         return config
@@ -100,6 +103,8 @@ def train_acoustic(cache: Path, run: Path, choice: AcousticRun) -> str:
     prepared = Cache(cache)
     config = build_config(choice.size, vocabulary(build_readers("light")))
     config = replace(config, train=choice.train_config(config.train))
+    if config.train.augmented and config.train.total_steps:
+        prepare_copies(prepared, GE2E())
     programme = Programme()
     kept = [number for number in range(programme.films) if programme.is_kept(number)]
     corpus = Corpus(prepared, config, weights=choice.shares or STARTER_SHARES, kept_films=kept)

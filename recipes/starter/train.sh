@@ -12,5 +12,7 @@ dub train "$work/corpus" "$work/starter" --start-from "$work/words/acoustic" --s
 wait "$vocoder"
 # The director once more, alone; its graph moves with it, and the voice, which hardly listens to the graph but through it, stays.
 dub train "$work/corpus" "$work/directed" --start-from "$work/starter/acoustic" --steps 0 --director-steps 3000
-dub package "$work/directed" "$work/vocoder" "$work/corpus" "$work/checkpoint" --expression 1.5 --conviction 4 --breath 0.7
+# And all together again: a director that has studied its films alone trusts them too much in others.
+dub train "$work/corpus" "$work/together" --start-from "$work/directed/acoustic" --steps 1800 --learning-rate 5e-4 --director-steps 0
+dub package "$work/together" "$work/vocoder" "$work/corpus" "$work/checkpoint" --expression 1.5 --conviction 4 --breath 0.7 --calibrate
 python "$(dirname "$0")/sets.py" "$work/corpus" "$work/sets"
