@@ -201,7 +201,7 @@ class ApproximateIndex:
         """Write the index and its recipe as one file; the caller syncs and renames the folder it lies in."""
         faiss.write_index(self._index, str(path))
         size = path.stat().st_size
-        self.recipe = replace(self.recipe, count=len(self), bytes_per_vector=round(size / max(1, len(self)), 1))
+        self.recipe = replace(self.recipe, count=len(self))
         told = {"recipe": self.recipe.record(), "faiss": faiss.__version__}
         text = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
         with path.open("ab") as file:  # FAISS reads no further than its own part

@@ -233,6 +233,7 @@ def _tune(
         recall=round(recall, 4),
         nprobe=nprobe,
         candidates=candidates,
+        bytes_per_vector=round(index.code_bytes + 8 + 4 * index.width * index.cells / len(index), 1),
     )
 
 

@@ -27,7 +27,7 @@ class Recipe:
         recall: the share of the exact nearest three that a search finds; 1 by construction of an exact index.
         nprobe: cells that a search visits.
         candidates: vectors that are scored again exactly, for three wanted.
-        bytes_per_vector: of the file, whether it is mapped or read.
+        bytes_per_vector: of the file, whether it is mapped or read: code, id, and a share of the cells.
     """
 
     kind: Kind
