@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,10 @@ class Times:
 
     def __str__(self) -> str:
         return f"{self.minimum:.2f} / {self.median:.2f}"
+
+    @classmethod
+    def of(cls, found: Sequence[float]) -> Times:
+        return cls(min(found), statistics.median(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,6 @@ def timed(work: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - begun)
 
 
-def times(found: Sequence[float]) -> Times:
-    return Times(min(found), statistics.median(found))
-
-
 def exact(vectors: npt.NDArray[np.float32], queries: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """NumPy's three nearest, shape (B, 3), in no order: one product, one partition."""
     if len(queries) == 1:
@@ -126,21 +127,15 @@ def exact(vectors: npt.NDArray[np.float32], queries: npt.NDArray[np.float32]) ->
 def drop_pages(*paths: Path) -> None:
     """Ask the system to forget what it holds of these files; no process may have them mapped."""
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def read_bytes() -> int:
     """Bytes this process has had read from disk; 0 where the system does not tell."""
-    try:
-        told = Path("/proc/self/io").read_text()
-    except OSError:
-        return 0
-    return int(told.split("read_bytes:")[1].split()[0])
+    told = Path("/proc/self/io")
+    return int(told.read_text().split("read_bytes:")[1].split()[0]) if told.exists() else 0
 
 
 def opened(folder: Path, modality: Modality) -> Index:
@@ -159,7 +154,7 @@ def measure_cold(folder: Path, modality: Modality, queries: npt.NDArray[np.float
         colds.append(timed(lambda index=index, query=query: index.search(query, K)))  # type: ignore[misc]
         read.append(read_bytes() - before)
         del index
-    return times(opens), times(colds), statistics.median(read) / 1e6
+    return Times.of(opens), Times.of(colds), statistics.median(read) / 1e6
 
 
 def measure_warm(
@@ -178,7 +173,7 @@ def measure_warm(
         ]
         if turn >= 0:  # the first round fills caches
             found = [[*cell, *more] for cell, more in zip(found, gone, strict=True)]
-    numpy_one, numpy_many, ours_one, ours_many = map(times, found)
+    numpy_one, numpy_many, ours_one, ours_many = map(Times.of, found)
     return (numpy_one, numpy_many), (ours_one, ours_many)
 
 
@@ -257,7 +252,7 @@ def measure_records(options: argparse.Namespace, folder: Path) -> dict[str, Time
     for rows in rng.integers(len(store), size=(500, 3, 3)):
         found["vectors"].append(timed(lambda rows=rows: read(rows)))  # type: ignore[misc]
         found["clips"].append(timed(lambda rows=rows: store.get_many(rows.ravel().tolist())))  # type: ignore[misc]
-    return {name: times(some) for name, some in found.items()}
+    return {name: Times.of(some) for name, some in found.items()}
 
 
 def added(rows: Sequence[Row]) -> dict[str, Any]:
@@ -372,10 +367,11 @@ def main() -> None:
         for modality in modalities:
             with _scratch(options.scratch) as folder:
                 rows[-1].append(measure(size, modality, options, Path(folder)))
+            tqdm.write(json.dumps(asdict(rows[-1][-1])), file=sys.stderr)  # a run that is cut off has told so far
     table = [added(some) for some in rows]
     failures = missed(table, records)
     told = {
-        "table": [_plain(row) for row in table],
+        "table": [{key: asdict(x) if isinstance(x, Times) else x for key, x in row.items()} for row in table],
         "records": {name: asdict(cell) for name, cell in records.items()},
         "rows": [asdict(row) for some in rows for row in some],
         "missed": failures,
@@ -398,10 +394,6 @@ def _scratch(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
     if parent is not None:
         parent.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(dir=parent, prefix="bench-library-")
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: asdict(value) if isinstance(value, Times) else value for key, value in row.items()}
 
 
 if __name__ == "__main__":

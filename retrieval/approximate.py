@@ -72,8 +72,6 @@ class ApproximateIndex:
             index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
             cells: Any = faiss.extract_index_ivf(index)
             cells.cp.seed = seed
-            if isinstance(cells, faiss.IndexIVFPQ):  # FAISS's own 25 rounds over 65 536 vectors take it an hour
-                cells.pq.cp.seed, cells.pq.cp.niter, cells.pq.cp.max_points_per_centroid = seed, 8, 40
             with one_thread():
                 index.train(np.ascontiguousarray(sample, dtype=np.float32))
         except RuntimeError as error:

@@ -32,6 +32,8 @@ _CANDIDATES = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024
 _READ_COST = 25_000
 """Reading and scoring a candidate takes as long as scanning so many bytes of codes: 2.5 us at 10 GB/s."""
 _BLOCK = 16_384
+_HEADER = 1024
+"""More than FAISS writes before everything, and the recipe behind it."""
 
 
 class BudgetMissed(ValueError):
@@ -77,19 +79,21 @@ def choose(count: int, width: int, budget: Budget) -> str:
     coarse = f"IVF{cells}_HNSW32" if cells >= HNSW_FROM else f"IVF{cells}"
     parts = max(part for part in range(1, max(1, width // 8) + 1) if width % part == 0)
     needed = math.inf
-    for code, size in (
-        ("SQ8", width),
-        ("SQ6", math.ceil(width * 3 / 4)),
-        ("SQ4", math.ceil(width / 2)),
-        (f"PQ{parts}", parts),
-    ):
-        tables = 4 * width * cells + (256 * 4 * width if code.startswith("PQ") else 8 * width)
-        needed = (size + 8) * count + tables + 16 * cells
+    # `np`: without a training for Hamming distances, which takes an hour and serves a search that is not used here.
+    sizes = {"SQ8": width, "SQ6": math.ceil(width * 3 / 4), "SQ4": math.ceil(width / 2), f"PQ{parts}x8np": parts}
+    for code, size in sizes.items():
+        needed = (size + 8) * count + _table_bytes(code, width, cells) + _HEADER
         if needed <= memory:
             return f"{coarse},{code}"
     raise BudgetMissed(
         f"expected {count} vectors of {width} to fit {memory} bytes, got {needed} for the shortest codes"
     )
+
+
+def _table_bytes(factory: str, width: int, cells: int) -> int:
+    """Bytes of what all vectors share: the middles and lengths of the cells, and what codes are read with."""
+    codes = 256 if "PQ" in factory else 2
+    return (4 * width + 16) * cells + codes * 4 * width
 
 
 def build_index(
@@ -153,7 +157,13 @@ def open_index(path: Path, fetch: Fetch) -> Index:
 
 def recall_of(found: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> float:
     """The share of the true ids, shape (B, K), that are among those found, shape (B, C)."""
-    return float(np.mean([np.isin(true, some).mean() for some, true in zip(found, truth, strict=True)]))
+    return float((_places(found, truth) < found.shape[1]).mean())
+
+
+def _places(found: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """Where each true id, shape (B, K), stands among those found, shape (B, C); C where it is not."""
+    equal = found[:, None, :] == truth[:, :, None]  # (B, K, C)
+    return np.where(equal.any(axis=2), equal.argmax(axis=2), found.shape[1])
 
 
 def _samples(count: int, factory: str, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -211,8 +221,9 @@ def _tune(
         found = np.stack(
             [np.append(row[row != one], -1)[: found.shape[1]] for row, one in zip(found, own, strict=True)]
         )
+        places = _places(found, truth)
         for candidates in _CANDIDATES:
-            recall = recall_of(found[:, :candidates], truth)
+            recall = float((places < candidates).mean())
             reached = max(reached, recall)
             if recall >= budget.recall:
                 cost = codes * nprobe + _READ_COST * candidates
@@ -225,6 +236,7 @@ def _tune(
             "allow more memory or less recall"
         )
     nprobe, candidates, recall = chosen
+    tables = _table_bytes(index.recipe.factory, index.width, index.cells)
     return replace(
         index.recipe,
         count=len(index),
@@ -233,7 +245,7 @@ def _tune(
         recall=round(recall, 4),
         nprobe=nprobe,
         candidates=candidates,
-        bytes_per_vector=round(index.code_bytes + 8 + 4 * index.width * index.cells / len(index), 1),
+        bytes_per_vector=round(index.code_bytes + 8 + tables / len(index), 1),
     )
 
 

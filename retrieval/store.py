@@ -63,7 +63,7 @@ def _layout(spaces: bytes, modality: Modality) -> tuple[int, int]:
         if name == modality:
             return offset, width
         offset += 4 * width
-    raise ValueError(f"expected a clip with a {modality} vector, got one with {spaces.decode()[:-1]}")
+    raise ValueError(f"expected a clip with modality {modality}, got one with {spaces.decode()[:-1]}")
 
 
 class RecordStore:
