@@ -236,9 +236,9 @@ def _truth(
     return np.stack(rows), np.stack(cosines)
 
 
-def measure_records(options: argparse.Namespace, folder: Path) -> dict[str, Times]:
+def measure_records(options: argparse.Namespace, count: int, folder: Path) -> dict[str, Times]:
     """Nine records of three modalities' hits, read warm from whole records: their vectors, and decoded as clips."""
-    vectors = {m: Law(options.width, 7).draw(WHOLE_RECORDS, options.seed + i) for i, m in enumerate(MODALITIES)}
+    vectors = {m: Law(options.width, 7).draw(count, options.seed + i) for i, m in enumerate(MODALITIES)}
     Records(vectors, "whole").write(folder / "clips.lmdb")
     store, rng = RecordStore.open(folder / "clips.lmdb"), np.random.default_rng(options.seed)
     for row in range(len(store)):
@@ -361,7 +361,7 @@ def main() -> None:
         parser.error("expected sizes of at least 100, a width of at least 8, a cold query and a modality that asks")
     rows: list[list[Row]] = []
     with _scratch(options.scratch) as records_in:
-        records = measure_records(options, Path(records_in))
+        records = measure_records(options, min(WHOLE_RECORDS, sizes[-1]), Path(records_in))
     for size in sizes:
         rows.append([])
         for modality in modalities:
