@@ -44,7 +44,7 @@ class VectorIndex:
             raise ValueError(f"expected a vector width of at least 1, got {width}")
         self._width = width
         self._ids = np.empty(0, dtype=np.int64)
-        self._blocks: list[npt.NDArray[np.float32]] = [np.empty((0, width), dtype=np.float32)]
+        self._blocks: list[npt.NDArray[np.float32]] = []
         self._gpu: faiss.Index | None = None
 
     def __len__(self) -> int:
@@ -167,9 +167,10 @@ class VectorIndex:
     @property
     def _vectors(self) -> npt.NDArray[np.float32]:
         """All vectors, shape (N, D), in NumPy's memory: its large pages make a product a fifth quicker than FAISS's."""
-        if len(self._blocks) > 1:
-            self._blocks = [np.concatenate(self._blocks)]
-        return self._blocks[0]
+        blocks = self._blocks
+        if len(blocks) != 1:
+            blocks = self._blocks = [np.concatenate([np.empty((0, self._width), dtype=np.float32), *blocks])]
+        return blocks[0]
 
     def _candidates(
         self, queries: npt.NDArray[np.float32], k: int, mask: npt.NDArray[np.bool_] | None, count: int
@@ -278,8 +279,11 @@ def copy_to_gpu(index: faiss.Index) -> faiss.Index:
     """The index on the first GPU.
 
     Raises:
-        ValueError: FAISS sees no GPU, or is a build without them.
+        ValueError: FAISS sees no GPU, is a build without them, or knows no such index there.
     """
     if not faiss.get_num_gpus():
         raise ValueError("expected a GPU that FAISS can use (pip install 'authentic-dubber[gpu]'), got none")
-    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    try:
+        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    except RuntimeError as error:  # cells found by a graph, say, have no counterpart there
+        raise ValueError(f"expected an index that FAISS can copy to a GPU, got {type(index).__name__}") from error
