@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
@@ -59,7 +60,9 @@ def check_queries(queries: npt.NDArray[np.float32], width: int, k: int, metric: 
     """
     if queries.ndim != 2 or queries.shape[1] != width:
         raise ValueError(f"expected queries of shape (B, {width}), got {queries.shape}")
-    if not np.isfinite(queries).all():
+    if not math.isfinite(
+        queries.sum()
+    ):  # NaN and infinity outlast a sum, which is one step where a test of each is two
         raise ValueError("expected a finite query, got NaN or infinity")
     if k < 1:
         raise ValueError(f"expected k >= 1, got {k}")
@@ -98,15 +101,12 @@ def score(
         (D,), (N, D) -> (N,)
     """
     rows = np.arange(len(vectors)) if rows is None else rows
-    wide, block = query.astype(np.float64), max(1, _SCORED // len(query))
-    scores = np.empty(len(rows), dtype=np.float64)
-    for begin in range(0, len(rows), block):
-        part = vectors[rows[begin : begin + block]].astype(np.float64)
-        if metric == "euclidean":
-            part -= wide
-            scores[begin : begin + block] = 0.0 - np.sqrt(np.square(part, out=part).sum(axis=1))
-        else:
-            # Not a matrix product: BLAS sums the last rows of a block in another order than the first.
-            part *= wide
-            scores[begin : begin + block] = part.sum(axis=1)
-    return scores
+    block = max(1, _SCORED // len(query))
+    if len(rows) > block:
+        parts = [score(query, vectors, metric, rows[begin : begin + block]) for begin in range(0, len(rows), block)]
+        return np.concatenate(parts)
+    if metric == "euclidean":
+        apart = np.subtract(vectors[rows], query, dtype=np.float64)
+        return 0.0 - np.sqrt(np.square(apart, out=apart).sum(axis=1))
+    # Not a matrix product: BLAS sums the last rows of a block in another order than the first.
+    return np.asarray(np.multiply(vectors[rows], query, dtype=np.float64).sum(axis=1))
