@@ -8,6 +8,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from library_builder.checksum import file_digest
 from library_builder.types import MODALITIES, Modality
 
+from .choice import Budget
 from .index import FAISS_VERSION
 from .lock import builder_lock
 from .segment import Segment, index_name, write_segment
@@ -32,8 +34,8 @@ from .versions import (
     staging,
 )
 
-MOST_CLIPS = 1 << 16
-"""Of one segment: an index is made in memory."""
+MOST_CLIPS = 1 << 22
+"""Of one segment, whose index is made in memory: codes of 1024 vectors' bytes each, four gigabytes."""
 _SMALL, _JOIN = 1024, 4
 """Segments of like size are joined when there are so many: a search asks each of them."""
 
@@ -43,11 +45,22 @@ class Draft:
 
     Args:
         parent: the version that segments are kept from.
-        spaces: of the modalities that clips will have.
+        budget: of the indices that are made.
+        seed: of whatever is drawn while they are made.
     """
 
-    def __init__(self, root: Path, folder: Path, parent: Manifest | None, most_clips: int = MOST_CLIPS) -> None:
+    def __init__(
+        self,
+        root: Path,
+        folder: Path,
+        parent: Manifest | None,
+        most_clips: int = MOST_CLIPS,
+        *,
+        budget: Budget | None = None,
+        seed: int = 0,
+    ) -> None:
         self.root, self.folder, self.parent = root, folder, parent
+        self.budget, self.seed = budget or Budget(), seed
         self.spaces: dict[Modality, str] = {}
         self._most = most_clips
         self._segments: list[SegmentFacts] = []
@@ -85,7 +98,9 @@ class Draft:
         stream = iter(values)
         for first in stream:
             part = chain([first], islice(stream, self._most - 1 if shared is None else None))
-            self._segments.append(write_segment(self.folder, part, self.spaces, shared=held))
+            self._segments.append(
+                write_segment(self.folder, part, self.spaces, shared=held, budget=self.budget, seed=self.seed)
+            )
 
     def join(self) -> None:
         """Join small segments where there are many of like size."""
@@ -111,7 +126,6 @@ class Draft:
         *,
         source: Mapping[str, Any],
         extractors: Mapping[str, Mapping[str, Any]],
-        seed: int,
         publish: bool,
     ) -> str:
         """Seal what was drafted, unless an intact version holds the same clips, and make it current if so wished.
@@ -138,7 +152,8 @@ class Draft:
                     extractors={m: dict(extractors[m]) for m in MODALITIES if m in extractors and m in has},
                     source=dict(source),
                     parent=self.parent.version if self.parent else None,
-                    seed=seed,
+                    seed=self.seed,
+                    budget=asdict(self.budget),
                     tools={"faiss": FAISS_VERSION},
                 ),
                 self._known,

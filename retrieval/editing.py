@@ -17,6 +17,7 @@ import numpy as np
 from library_builder.manifest import check_relative
 from library_builder.types import MODALITIES, UNIT_TOLERANCE, Clip, Emotion, Modality, Reading
 
+from .choice import Budget
 from .draft import MOST_CLIPS, Draft, drafting
 from .segment import COLUMNS, Segment
 from .spill import in_order
@@ -53,6 +54,7 @@ def commit(
     seed: int = 0,
     publish: bool = True,
     most_clips: int = MOST_CLIPS,
+    budget: Budget | None = None,
 ) -> str:
     """Write clips as a new version of the library in `root`, and make it the current one.
 
@@ -65,11 +67,13 @@ def commit(
         seed: of whatever is drawn while indices are made.
         publish: without it the version is written, and the current one stays.
         most_clips: of one segment.
+        budget: of the indices; changes of the library keep to it.
 
     Returns:
         The version's name: a number, and the first eight digits of a number of its content.
 
     Raises:
+        BudgetMissed: an index cannot be as small and as good as wished.
         LibraryLocked: somebody else is changing the library.
         SpaceMismatch: two clips have vectors of one modality in different spaces.
         ValueError: there are no clips, an id comes twice, or a clip cannot be stored.
@@ -78,10 +82,10 @@ def commit(
     check_json("source", source)
     check_json("extractors", extractors)
     with drafting(root, "committing clips") as folder:
-        draft = Draft(root, folder, _parent(root), most_clips)
+        draft = Draft(root, folder, _parent(root), most_clips, budget=budget, seed=seed)
         values = (value for _, value in in_order(_encoded(clips, draft.spaces), folder))
         draft.write(values)
-        return draft.finish(source=source, extractors=extractors, seed=seed, publish=publish)
+        return draft.finish(source=source, extractors=extractors, publish=publish)
 
 
 def add(
@@ -126,9 +130,7 @@ def add(
         for segment in opened:
             _without(draft, segment, gone.get(segment.facts.name, set()))
         merged = {**base.facts.extractors, **extractors}
-        version = draft.finish(
-            source={**base.facts.source, **source}, extractors=merged, seed=base.facts.seed, publish=publish
-        )
+        version = draft.finish(source={**base.facts.source, **source}, extractors=merged, publish=publish)
         return Change(version, counts)
 
 
@@ -173,7 +175,7 @@ def remove(
         for segment in opened:
             _without(draft, segment, gone[segment.facts.name])
         facts = base.facts
-        version = draft.finish(source=facts.source, extractors=facts.extractors, seed=facts.seed, publish=publish)
+        version = draft.finish(source=facts.source, extractors=facts.extractors, publish=publish)
         return Change(version, counts)
 
 
@@ -219,7 +221,7 @@ def replace_modality(
         if extractor:
             extractors[modality] = dict(extractor)
         facts = base.facts
-        version = draft.finish(source=facts.source, extractors=extractors, seed=facts.seed, publish=publish)
+        version = draft.finish(source=facts.source, extractors=extractors, publish=publish)
         return Change(version, Counter(replaced=facts.count))
 
 
@@ -286,7 +288,7 @@ def _check_there(root: Path) -> None:
 
 
 def _open(root: Path, folder: Path, base: Manifest) -> tuple[Draft, list[Segment]]:
-    draft = Draft(root, folder, base)
+    draft = Draft(root, folder, base, budget=Budget(**base.facts.budget), seed=base.facts.seed)
     draft.spaces.update({m: base.facts.spaces[m] for m in MODALITIES if m in base.facts.spaces})
     return draft, [Segment.open(root / base.version, one, base.facts.spaces) for one in base.facts.segments]
 

@@ -14,27 +14,27 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from library_builder.types import MODALITIES, Clip, Modality, space_width
 
-from .index import Found, Metric, VectorIndex
+from .choice import Budget, Index, build_index
+from .choice import open_index as read_index
+from .found import Fetch, Found, Metric
+from .index import VectorIndex
 from .policy import Mask, Policy, Scope, spoken, text_group
+from .recipe import Kind, Recipe
 from .store import RecordStore, disk_error, header, modality_bits, write_records
 from .versions import SegmentFacts, share
 
-Fetch: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 COLUMNS = ("speaker", "film", "licence")
-EXACT = {"kind": "exact"}
-"""How a manifest names an index that compares a query with every vector."""
 MOST_MASKS = 16
-_CHUNK = 4096
 
 
 def write_segment(
@@ -43,6 +43,8 @@ def write_segment(
     spaces: Mapping[Modality, str],
     *,
     shared: Mapping[Modality, tuple[Path, Mapping[str, Any]]] | None = None,
+    budget: Budget | None = None,
+    seed: int = 0,
 ) -> SegmentFacts:
     """Write encoded clips as a segment. They pass as a stream; one modality's vectors at a time are held.
 
@@ -50,8 +52,11 @@ def write_segment(
         values: encoded clips, at least one, in ascending order of id.
         spaces: of every modality they have.
         shared: indices of these very rows that exist already, and how they were made.
+        budget: of the indices; the memory is for all modalities together.
+        seed: of what is drawn while an index is made.
 
     Raises:
+        BudgetMissed: an index cannot be as small and as good as wished.
         OSError: the disk is full, or cannot be written to.
     """
     columns = _Columns()
@@ -67,17 +72,18 @@ def write_segment(
     store = RecordStore.open(folder / f"{name}.lmdb")
     counts: dict[str, int] = {}
     indices: dict[str, Mapping[str, Any]] = {}
-    for bit, modality in enumerate(MODALITIES):
-        rows = np.flatnonzero(facts[4] >> bit & 1)
-        if not len(rows):
-            continue
+    has = {modality: np.flatnonzero(facts[4] >> bit & 1) for bit, modality in enumerate(MODALITIES)}
+    has = {modality: rows for modality, rows in has.items() if len(rows)}
+    shares = _shares(budget or Budget(), {m: len(rows) * space_width(spaces[m]) for m, rows in has.items()})
+    for modality, rows in has.items():
         counts[modality] = len(rows)
         path = folder / index_name(name, modality)
         if shared and modality in shared:
             source, indices[modality] = shared[modality]
             share(source, path)
         else:
-            indices[modality] = _write_index(path, store, modality, rows, space_width(spaces[modality]))
+            fetch = partial(store.vectors, modality=modality)
+            indices[modality] = _write_index(path, rows, fetch, shares[modality], seed)
     return SegmentFacts(name, count, f"{columns.content:064x}", counts, dict(columns.licences), indices)
 
 
@@ -96,7 +102,7 @@ class Segment:
         self,
         facts: SegmentFacts,
         store: RecordStore,
-        indices: Mapping[Modality, VectorIndex],
+        indices: Mapping[Modality, Index],
         columns: npt.NDArray[np.int64],
         names: Mapping[str, Sequence[str]],
     ) -> None:
@@ -192,7 +198,7 @@ class Segment:
         index = self.indices.get(modality)
         if index is None:
             return [Found(np.empty(0, np.int64), np.empty(0), 0) for _ in queries]
-        return [index.search(query, k, allowed=allowed, metric=metric) for query in queries]
+        return index.search_many(queries, k, allowed=allowed, metric=metric)
 
     def clips(self) -> Iterator[Clip]:
         """Every clip, in order of id."""
@@ -259,7 +265,7 @@ def index_name(segment: str, modality: str) -> str:
     return f"{segment}_{modality}.faiss"
 
 
-def open_index(path: Path, how: Mapping[str, Any], fetch: Fetch) -> VectorIndex:
+def open_index(path: Path, how: Mapping[str, Any], fetch: Fetch) -> Index:
     """The index that was made in this way.
 
     Args:
@@ -269,23 +275,29 @@ def open_index(path: Path, how: Mapping[str, Any], fetch: Fetch) -> VectorIndex:
         FileNotFoundError: there is no such file.
         ValueError: the file is no such index, or this version of the project knows no such way.
     """
-    if how.get("kind") != EXACT["kind"]:
-        raise ValueError(f"{path}: expected an index of a known kind, got {dict(how)}")
-    return VectorIndex.load(path)
+    recipe = Recipe.from_record(how)
+    index = read_index(path, fetch)
+    found: Kind = "exact" if isinstance(index, VectorIndex) else "approximate"
+    if found != recipe.kind:
+        raise ValueError(f"{path}: expected an {recipe.kind} index, got an {found} one")
+    return index
 
 
-def _write_index(
-    path: Path, store: RecordStore, modality: Modality, rows: npt.NDArray[np.int64], width: int
-) -> Mapping[str, Any]:
+def _shares(budget: Budget, numbers: Mapping[Modality, int]) -> dict[Modality, Budget]:
+    """What each modality may take of the memory: by how many numbers its vectors have in all."""
+    memory, total = budget.memory_bytes, sum(numbers.values())
+    if memory is None:
+        return {modality: budget for modality in numbers}
+    return {m: Budget(budget.recall, max(1, memory * number // total)) for m, number in numbers.items()}
+
+
+def _write_index(path: Path, rows: npt.NDArray[np.int64], fetch: Fetch, budget: Budget, seed: int) -> Mapping[str, Any]:
     """Make, save and read back the index of one modality, and say how it was made."""
-    index = VectorIndex(width)
-    for first in range(0, len(rows), _CHUNK):
-        part = rows[first : first + _CHUNK]
-        index.add(part, store.vectors(part, modality))
+    index, recipe = build_index(rows, fetch, budget=budget, seed=seed)
     try:
         index.save(path)
-        kept = len(VectorIndex.load(path))
+        kept = len(read_index(path, fetch))
     except (RuntimeError, ValueError) as error:  # FAISS says so little, and of what its last flush lost nothing
-        raise disk_error(path, f"the {modality} index could not be written") from error
+        raise disk_error(path, f"the {path.stem.rpartition('_')[2]} index could not be written") from error
     assert kept == len(index), (kept, len(index))
-    return EXACT
+    return recipe.record()

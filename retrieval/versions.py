@@ -89,6 +89,7 @@ class Facts:
         source: what the committer says about the clips' origin.
         parent: the version this one was made from.
         seed: of whatever was drawn while indices were made.
+        budget: of the indices: the recall asked for, and the memory of a segment's.
         tools: versions of what wrote the files.
     """
 
@@ -98,6 +99,7 @@ class Facts:
     source: Mapping[str, Any] = field(default_factory=dict)
     parent: str | None = None
     seed: int = 0
+    budget: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
 
     @property

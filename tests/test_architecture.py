@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """The arrows: a room and the rooms it may ask."""
 HOMES: dict[str, set[str]] = {
-    "faiss": {"retrieval/index.py"},
+    "faiss": {"retrieval/approximate.py", "retrieval/index.py"},
     "lmdb": {"retrieval/store.py"},
     "torch_geometric": {"graphs/attention.py"},
     "av": {"library_builder/media.py", "library_builder/mux.py"},

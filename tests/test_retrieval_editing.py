@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from library_builder.types import Clip, Emotion, Reading
+from retrieval import choice
 from retrieval.editing import add, commit, remove, replace_modality
 from retrieval.library import Library, SpaceMismatch
 from retrieval.spill import in_order
-from retrieval.versions import DirtyVersion, NoLibrary, current_version, version_names
+from retrieval.versions import DirtyVersion, NoLibrary, current_version, read_manifest, version_names
 
+from .test_retrieval import exact, random_clips
 from .test_retrieval_policies import make_clips
 
 
@@ -196,3 +198,27 @@ def test_changes_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
         remove(tmp_path, films="dawn")
     assert remove(tmp_path, licences=["MIT"]).counts["removed"] == 0
     assert len(version_names(tmp_path)) == 1
+
+
+def test_a_library_too_large_to_scan_gets_cells_and_keeps_to_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threshold lowered, the rest real: the manifest tells the recipe and the recall that was measured, answers
+    are the exact ones at that recall, and an episode added is a small exact index beside it, merged at search."""
+    monkeypatch.setattr(choice, "EXACT_BYTES", 1 << 16)
+    clips = random_clips(6000, seed=3, width=16)
+    commit(tmp_path / "lib", clips[:5900], budget=choice.Budget(recall=0.98), seed=5)
+    change = add(tmp_path / "lib", clips[5900:])
+    opened = Library.open(tmp_path / "lib")
+    manifest = read_manifest(tmp_path / "lib", change.version)
+    recipes = [one.indices["scene"] for one in manifest.facts.segments]
+    assert [recipe["kind"] for recipe in recipes] == ["approximate", "exact"]
+    assert recipes[0]["recall"] >= 0.98 and recipes[0]["seed"] == 5
+    assert manifest.facts.budget == {"recall": 0.98, "memory_bytes": None}
+    right = asked = 0
+    for clip in clips[::60]:
+        query = {"scene": clip.emotions["scene"]}
+        truth = [id for _, id in exact(query["scene"], clips, "scene")[:3]]
+        found = [hit.clip.id for hit in opened.top_k(query, 3).hits["scene"]]
+        right, asked = right + len(set(truth) & set(found)), asked + 3
+    assert right / asked > 0.95  # 300 neighbours: the recall less four standard deviations
