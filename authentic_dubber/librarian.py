@@ -1,58 +1,28 @@
-"""Builds a reference library: finds videos and their cue sheets, has them read, and commits the clips."""
+"""Builds a reference library out of footage that was read, and asks it."""
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from library_builder.build import Outcome, build_clips
-from library_builder.cues import Cue, CueError, find_cues, read_cues
-from library_builder.manifest import read_shard, write_shard
-from library_builder.media import MediaError, probe
-from library_builder.readers import Readers, build_readers
-from library_builder.types import Clip, Emotion, Modality
+from library_builder.readers import Readers
+from library_builder.types import Emotion, Modality
 from retrieval.library import Library, Retrieved, Scope, commit
+from retrieval.versions import current_version, read_manifest
+
+from .footage_job import BuildJob, find_videos
+from .reading import BuildOptions, FootageRead, Progress, read_footage
+
+__all__ = ["BuildJob", "BuildOptions", "BuildResult", "build_library", "find_videos"]
 
 logger = logging.getLogger(__name__)
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".mxf", ".ogv"}
-)
-"""What is taken from a folder; a file that is named itself is taken whatever it is called."""
-SHARDS = "shards"
 REASONS_KEPT = 100
 """Troubles written into the library's own record; all of them are returned."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildJob:
-    """What a library is built from.
-
-    Attributes:
-        library: its folder; made if need be.
-        footage: videos, or folders that are walked for them.
-        cues: sheets that do not lie beside their footage. A sheet belongs to the video of its own stem, to the films
-            its rows name, or to the only video there is.
-        film: the film that all the footage belongs to; by default each file is its own.
-        licence: of the footage, kept in every clip.
-        speaker: who speaks where a sheet names nobody.
-    """
-
-    library: Path
-    footage: tuple[Path, ...]
-    cues: tuple[Path, ...] = ()
-    film: str | None = None
-    licence: str | None = None
-    speaker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,76 +30,76 @@ class BuildResult:
     """What became of a build.
 
     Attributes:
-        version: of the library, now current.
+        version: of the library, now current; `""` when a part was made alone.
         counts: cues and stretches per outcome: ok, skipped, failed.
         troubles: each that is not in the library, and why.
-        shard: the clips as they were handed over.
+        read: clips that extractors were shown; the others were there already.
+        shards: of the plan, or of the part.
     """
 
     version: str
     counts: Mapping[str, int]
     troubles: tuple[str, ...]
-    shard: Path
+    read: int
+    shards: int
 
     @property
     def complete(self) -> bool:
         """Whether every cue and stretch became a clip."""
         return self.counts["failed"] == self.counts["skipped"] == 0
 
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "version": self.version,
+            "counts": dict(self.counts),
+            "read": self.read,
+            "shards": self.shards,
+            "troubles": list(self.troubles),
+        }
 
-def build_library(job: BuildJob, readers: Readers | None = None, progress: Progress | None = None) -> BuildResult:
-    """Read footage into a new version of a library.
+
+def build_library(
+    job: BuildJob,
+    readers: Readers | None = None,
+    progress: Progress | None = None,
+    options: BuildOptions | None = None,
+) -> BuildResult:
+    """Read footage into a new version of a library. Killed and run again, it goes on with the shard it was at.
 
     Args:
-        readers: the extractors; the light ones, loaded once the footage is found, by default.
+        readers: the extractors for this very process; the light ones, loaded once the footage is found, by default.
 
     Raises:
         FileNotFoundError: footage or a cue sheet is missing.
         ValueError: nothing readable, a sheet that belongs to no video, or not a single usable clip.
+        OSError: the library's folder cannot be written; what was read stays there.
     """
-    tell = progress or (lambda what, done, total: None)
-    videos = find_videos(job.footage)
-    root = _root(job.footage)
-    cues, problems = _cues(job, videos)
-    films = {video: job.film for video in videos} if job.film else None
-    readers = readers or build_readers("light")
-    expected = sum(len(found) for found in cues.values()) + sum(video not in cues for video in videos)
-    clips: list[Clip] = []
-    troubles = list(problems)
-    counts = Counter(ok=0, skipped=len(problems), failed=0)
-    for done, outcome in enumerate(build_clips(videos, readers, cues, root, films=films, licence=job.licence), 1):
-        counts[outcome.status] += 1
-        if outcome.clip is not None:
-            clips.append(outcome.clip)
-        else:
-            troubles.append(_trouble(outcome))
-        tell(outcome.media, done, max(done, expected))
-    if not clips:
+    options = options or BuildOptions()
+    read = read_footage(job, readers, progress, options)
+    troubles = tuple(read.troubles())
+    if options.part is not None:
+        return BuildResult("", read.counts, troubles, read.read, len(read.keys))
+    if not read.counts["ok"]:
         raise ValueError(f"expected at least one usable clip, got none: {troubles[0] if troubles else 'no cue'}")
-    info = {"footage": str(root), "counts": dict(counts), "troubles": troubles[:REASONS_KEPT]}
-    version, shard = _hand_over(job.library, clips, info)
-    return BuildResult(version, dict(counts), tuple(troubles), shard)
+    return BuildResult(_hand_over(job.library, read), read.counts, troubles, read.read, len(read.keys))
 
 
-def find_videos(footage: Sequence[Path]) -> list[Path]:
-    """The videos among files and below folders, in order of their paths, each once.
-
-    Raises:
-        FileNotFoundError: a path is neither.
-        ValueError: there is no video at all.
-    """
-    found: dict[Path, None] = {}
-    for path in footage:
-        if path.is_dir():
-            below = (p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-            found |= dict.fromkeys(sorted(p.absolute() for p in below if not p.name.startswith(".")))
-        elif path.is_file():
-            found[path.absolute()] = None
-        else:
-            raise FileNotFoundError(f"{path}: expected footage, a video or a folder of videos, there is none")
-    if not found:
-        raise ValueError(f"expected videos in {', '.join(map(str, footage))}, found none")
-    return list(found)
+def _hand_over(library: Path, read: FootageRead) -> str:
+    """Commit what was read, unless the current version was made of the very same shards."""
+    try:
+        current = read_manifest(library, current_version(library), verify=False)
+        if current.source.get("shards") == read.digest:
+            return current.version
+    except (FileNotFoundError, ValueError):  # there is none yet, or none that can be kept
+        pass
+    source = {
+        "footage": str(read.root),
+        "counts": dict(read.counts),
+        "troubles": list(islice(read.troubles(), REASONS_KEPT)),
+        "shards": read.digest,
+    }
+    return commit(library, read.clips(), source=source)
 
 
 def search_like_clip(library: Library, id: str, *, k: int, scope: Scope, speaker: str | None) -> Retrieved:
@@ -156,75 +126,3 @@ def search_like_text(
     if reading is None:
         raise ValueError(f"expected words to search for, got {words!r}")
     return library.top_k({"text": reading.emotion}, k, scope=scope, speaker=speaker)
-
-
-def _root(footage: Sequence[Path]) -> Path:
-    """The deepest folder that holds all the footage; media paths in the library start from it."""
-    folders = [path if path.is_dir() else path.parent for path in (path.absolute() for path in footage)]
-    return Path(os.path.commonpath(folders))
-
-
-def _cues(job: BuildJob, videos: Sequence[Path]) -> tuple[dict[Path, tuple[Cue, ...]], list[str]]:
-    """Cues by video, and what was wrong with rows. Sheets given by name go before those beside the footage."""
-    cues: dict[Path, tuple[Cue, ...]] = {}
-    problems: list[str] = []
-    for sheet in job.cues:
-        for video, found in _given(sheet, videos, job.speaker, problems).items():
-            cues[video] = cues.get(video, ()) + found
-    for video in videos:
-        beside = find_cues(video) if video not in cues else None
-        if beside is not None:
-            cues[video] = _read(beside, video, job.speaker, problems)
-    return cues, problems
-
-
-def _given(sheet: Path, videos: Sequence[Path], speaker: str, problems: list[str]) -> dict[Path, tuple[Cue, ...]]:
-    own = [video for video in videos if video.stem == sheet.stem] or (list(videos) if len(videos) == 1 else [])
-    if len(own) == 1:
-        return {own[0]: _read(sheet, own[0], speaker, problems)}
-    by_film: dict[Path, tuple[Cue, ...]] = {}
-    for cue in _read(sheet, None, speaker, problems):
-        video = next((video for video in videos if cue.film in (video.stem, video.name)), None)
-        if video is None:
-            raise ValueError(
-                f"{sheet}: expected a video named {sheet.stem}, or a column film that names one for every row; "
-                f"got film {cue.film!r}"
-            )
-        by_film[video] = (*by_film.get(video, ()), cue)
-    return by_film
-
-
-def _read(sheet: Path, video: Path | None, speaker: str, problems: list[str]) -> tuple[Cue, ...]:
-    fps = None
-    if video is not None:
-        try:
-            fps = probe(video).fps
-        except MediaError as error:  # the build says so of the video itself; its sheet needs no clock then
-            logger.info("%s", error)
-    try:
-        read = read_cues(sheet, fps=fps, speaker=speaker)
-    except CueError as error:
-        raise CueError(f"{error} (move the sheet away to have the footage cut by itself)") from error
-    problems += [f"{sheet.name}: {problem}" for problem in read.problems]
-    return read.cues
-
-
-def _trouble(outcome: Outcome) -> str:
-    where = "" if outcome.start is None or outcome.end is None else f" {outcome.start:.2f} to {outcome.end:.2f} s"
-    return f"{outcome.status}: {outcome.media}{where}: {outcome.reason}"
-
-
-def _hand_over(library: Path, clips: Sequence[Clip], info: Mapping[str, Any]) -> tuple[str, Path]:
-    """Write the shard, commit what is read back from it, and name the shard after the version."""
-    shards = library / SHARDS
-    shards.mkdir(parents=True, exist_ok=True)
-    fresh = shards / f".new-{secrets.token_hex(4)}"
-    try:
-        write_shard(fresh, clips, info)
-        version = commit(library, read_shard(fresh), source=info)
-        final = shards / version
-        if not final.exists():  # the same clips as before make the same version, and the same shard
-            os.rename(fresh, final)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return version, final
