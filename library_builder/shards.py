@@ -161,7 +161,14 @@ def make_shard(order: Order, desk: Desk) -> Made:
     Raises:
         OSError: the work folder cannot be written, as with a full disk; what other shards hold is untouched.
     """
-    order = _known_all(order)
+    try:
+        return _make_shard(_known_all(order), desk)
+    except OSError as error:
+        why = f"{error.strerror or error}; finished shards are kept, run again to go on"
+        raise OSError(error.errno, why, error.filename or str(desk.work)) from error
+
+
+def _make_shard(order: Order, desk: Desk) -> Made:
     spaces = desk.readers.spaces()
     key = shard_key(order, spaces)
     shards = desk.work / "shards"
