@@ -25,10 +25,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     scratch = tmp_path_factory.mktemp("ray")
     (scratch / "deaths").mkdir()
-    root = str(Path(__file__).resolve().parents[1])
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 10**8})
     nodes.add_node(num_cpus=2, object_store_memory=10**8)
-    seen_by_workers = {"PYTHONPATH": root, LOG: str(scratch / "log"), DEATHS: str(scratch / "deaths")}
+    seen_by_workers = {LOG: str(scratch / "log"), DEATHS: str(scratch / "deaths")}
     ray.init(address=nodes.address, runtime_env={"env_vars": seen_by_workers}, log_to_driver=False)
     assert len([node for node in ray.nodes() if node["Alive"]]) == 2
     yield scratch

@@ -214,10 +214,16 @@ import resource, signal
 from pathlib import Path
 from authentic_dubber.librarian import BuildJob, build_library
 from tests.test_shards import SMALL
+from tests.toy_readers import load
+readers = load()
+look = readers.scene.read
+def read(frames):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+    return look(frames)
+readers.scene.read = read
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 try:
-    build_library(BuildJob(Path({library!r}), (Path({films!r}),)), options=SMALL())
+    build_library(BuildJob(Path({library!r}), (Path({films!r}),)), readers, options=SMALL())
 except OSError as error:
     print("refused:", error)
 """
@@ -229,7 +235,7 @@ def test_a_disk_that_fills_up_keeps_what_is_done(films: Path, tmp_path: Path) ->
     before = read(films, library)
     shutil.rmtree(library / "work" / "shards" / before.keys[-1])
     shutil.rmtree(library / "work" / "readings")
-    code = FULL.format(limit=300, library=str(library), films=str(films))
+    code = FULL.format(library=str(library), films=str(films))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "refused: [Errno 27] File too large; finished shards are kept" in done.stdout, done.stdout + done.stderr
     assert {f.name for f in (library / "work" / "shards").iterdir()} == set(before.keys[:-1])
