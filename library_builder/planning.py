@@ -142,7 +142,7 @@ def plan_works(
 def portions(works: Iterable[Work], most: int) -> Iterator[tuple[Work, ...]]:
     """Works in order, at most `most` together.
 
-    A portion also ends after a file whose name says so, about every `most / 2` files: footage that joins or leaves
+    A portion also ends after a file whose name says so, about every `most` files: footage that joins or leaves
     then changes the portion it is in, and not every portion after it.
 
     Raises:
@@ -161,7 +161,7 @@ def portions(works: Iterable[Work], most: int) -> Iterator[tuple[Work, ...]]:
 
 
 def _ends(media: str, most: int) -> bool:
-    return int.from_bytes(hashlib.sha256(media.encode()).digest()[:8], "big") % max(1, most // 2) == 0
+    return int.from_bytes(hashlib.sha256(media.encode()).digest()[:8], "big") % most == 0
 
 
 def below(path: Path, root: Path) -> str:

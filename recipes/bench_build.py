@@ -61,7 +61,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 def again(memory: dict[int, Any]) -> dict[str, float]:
     """What a build without any change costs, measured and as a line through the two sizes at 10 000 clips."""
     (small, a), (large, b) = sorted(memory.items())
-    # Starting Python and its libraries is most of both; where noise makes the larger one quicker, no clip costs nothing.
+    # Starting Python and its libraries is most of both times; noise must not make clips cost less than nothing.
     each = max(0.0, b["again"]["seconds"] - a["again"]["seconds"]) / max(1, large - small)
     at_10000 = b["again"]["seconds"] + each * (10_000 - large)
     rate = b["build"]["clips_per_second"]
