@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+READY = "ready"
+
 Tell: TypeAlias = Callable[[int], None]
 Loader: TypeAlias = "Callable[[], Readers]"
 """Loads the extractors. It is sent to every worker, so it is a function that can be imported there by its name."""
 
 
 class WorkerDied(RuntimeError):
-    """Workers die of a shard even when they are to read none of its clips."""
+    """Workers do not start, or die of a shard even when they are to read none of its clips."""
 
 
 def make_here(orders: Iterable[Order], work: Path, readers: Readers, tell: Tell) -> Iterator[Made]:
@@ -56,7 +58,7 @@ def make_local(
 
     Raises:
         OSError, ValueError: a worker could not write, or could not load its extractors.
-        WorkerDied: a shard kills even a worker that reads nothing.
+        WorkerDied: workers die before they can begin, or a shard kills even one that reads nothing.
     """
     waiting = deque[_Task]()
     source = iter(orders)
@@ -110,6 +112,8 @@ def _again(worker: _Worker, retries: int, tell: Tell) -> _Task:
     deaths, code = task.deaths + 1, worker.process.exitcode
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     logger.warning("a worker died (%s) over a shard that begins with %s", how, task.order.works[0].id)
+    if deaths > retries and not worker.ready:
+        raise WorkerDied(f"expected workers to load their extractors, {deaths} died over it, the last by {how}")
     if task.order.lost:
         raise WorkerDied(f"expected to put down the shard of {task.order.works[0].id}, a worker died of it: {how}")
     reason = f"the worker that read it died {deaths} times, last by {how}" if deaths > retries else ""
@@ -118,11 +122,12 @@ def _again(worker: _Worker, retries: int, tell: Tell) -> _Task:
 
 @dataclass(slots=True)
 class _Worker:
-    """A process and the task it is at."""
+    """A process, the task it is at, and whether it has loaded its extractors."""
 
     work: Path
     load: Loader
     task: _Task | None = None
+    ready: bool = False
     connection: Connection = field(init=False)
     process: BaseProcess = field(init=False)
 
@@ -156,6 +161,9 @@ class _Worker:
                     return said
                 if isinstance(said, BaseException):
                     raise said
+                if said == READY:
+                    self.ready = True
+                    continue
                 self.task.told += said
                 tell(said)
         except (EOFError, ConnectionResetError):
@@ -173,6 +181,7 @@ def _serve(connection: Connection, work: Path, load: Loader) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it decides when it ends
     try:
         desk = Desk(work, load(), tell=connection.send)
+        connection.send(READY)
         with one_thread():
             while True:
                 connection.send(make_shard(connection.recv(), desk))

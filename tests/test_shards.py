@@ -25,9 +25,10 @@ from library_builder.manifest import ManifestError
 from library_builder.mux import write_video, write_wave
 from library_builder.planning import Work, plan_works, portions
 from library_builder.readings import Readings
+from library_builder.workers import WorkerDied
 from retrieval.library import Library
 
-from .toy_readers import DEATHS, LOG, PAUSE, Scene, draw_films, load, seen, unit
+from .toy_readers import DEATHS, LOG, PAUSE, Scene, draw_films, leave, load, seen, unit
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = partial(BuildOptions, shard_clips=4, load=load)
@@ -276,6 +277,11 @@ def test_a_shard_that_kills_every_worker_fails_and_the_rest_is_made(films: Path,
     found = read_footage(job, options=SMALL(workers=2, retries=1))
     assert found.counts["failed"] == 3 and all("died 2 times, last by signal 9" in t for t in found.troubles())
     assert read_footage(job, options=SMALL()).counts["ok"] == 3
+
+
+def test_workers_that_cannot_start_are_told_from_shards_that_kill(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkerDied, match="load their extractors, 1 died over it, the last by exit code 3"):
+        read_footage(BuildJob(tmp_path / "lib", (films,)), load(), options=SMALL(workers=2, retries=0, load=leave))
 
 
 BUILD = """
