@@ -86,9 +86,9 @@ def build_library(
 
 
 def _hand_over(library: Path, read: FootageRead) -> str:
-    """Commit what was read, unless the current version was made of the very same shards."""
+    """Commit what was read, unless the current version was made of the very same shards and is whole."""
     try:
-        current = read_manifest(library, current_version(library), verify=False)
+        current = read_manifest(library, current_version(library))
         if current.source.get("shards") == read.digest:
             return current.version
     except (FileNotFoundError, ValueError):  # there is none yet, or none that can be kept

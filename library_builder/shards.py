@@ -159,8 +159,12 @@ def make_shard(order: Order, desk: Desk) -> Made:
     """Read what is not there yet of a shard, and put it down. Clips that failed before are tried again.
 
     Raises:
+        ValueError: two of its works have one id.
         OSError: the work folder cannot be written, as with a full disk; what other shards hold is untouched.
     """
+    twice = [id for id, count in Counter(work.id for work in order.works).items() if count > 1]
+    if twice:
+        raise ValueError(f"expected each clip id once, got {twice[0]!r} again")
     try:
         return _make_shard(_known_all(order), desk)
     except OSError as error:

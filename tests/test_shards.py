@@ -20,11 +20,12 @@ from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
 from authentic_dubber.reading import FootageRead, read_footage
 from library_builder.ahead import ahead
 from library_builder.build import ClipEmotions
-from library_builder.cues import read_cues
+from library_builder.cues import Cue, read_cues
 from library_builder.manifest import ManifestError
 from library_builder.mux import write_video, write_wave
 from library_builder.planning import Work, plan_works, portions
 from library_builder.readings import Readings
+from library_builder.shards import Desk, Order, make_shard
 from library_builder.workers import WorkerDied
 from retrieval.library import Library
 
@@ -247,6 +248,26 @@ def test_a_folder_that_may_not_be_written_is_refused(films: Path, tmp_path: Path
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         read(films, tmp_path / "file" / "lib")
+
+
+def test_two_clips_of_one_id_are_refused(films: Path, tmp_path: Path) -> None:
+    work = Work("a/b/0001", films / "film00.mp4", "film00.mp4", Cue(0, 1, "b", "x"), "a")
+    with pytest.raises(ValueError, match="each clip id once, got 'a/b/0001' again"):
+        make_shard(Order((work, work)), Desk(tmp_path / "work", load()))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_library_that_was_damaged_is_made_anew_from_its_shards(films: Path, tmp_path: Path) -> None:
+    job = BuildJob(tmp_path / "lib", (films,))
+    first = build_library(job, options=SMALL())
+    file = next((tmp_path / "lib" / first.version).glob("*.faiss"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(data)
+    again = build_library(job, options=SMALL())
+    assert again.read == 0 and again.version != first.version
+    assert len(Library.open(tmp_path / "lib")) == 18
 
 
 # Workers.
