@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from library_builder.build import BuildConfig
 from library_builder.cues import Cue
@@ -23,18 +23,27 @@ from library_builder.manifest import ManifestError
 from library_builder.media import MediaError
 from library_builder.planning import Outcome, Work, below, plan_works, portions
 from library_builder.ray_engine import RayOptions, make_on_ray
-from library_builder.readers import Readers, build_readers
 from library_builder.shards import Made, Order, counts_of, files_of, read_outcomes, read_troubles, shard_key, sweep
 from library_builder.types import Clip, Modality
 from library_builder.workers import Loader, make_here, make_local
 
 from .footage_job import BuildJob, Sheets, find_videos, root_of
 
+if TYPE_CHECKING:
+    from library_builder.readers import Readers
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 Engine = Literal["local", "ray"]
 
 WORK = "work"
 """The folder of shards inside a library."""
+
+
+def light_readers() -> Readers:
+    """The extractors that come with the package; they bring torch, so whoever has others does not wait for it."""
+    from library_builder.readers import build_readers
+
+    return build_readers("light")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ class BuildOptions:
     rehash: bool = False
     retries: int = 2
     config: BuildConfig = field(default_factory=BuildConfig)
-    load: Loader = build_readers
+    load: Loader = light_readers
     ray: RayOptions = field(default_factory=RayOptions)
 
     def __post_init__(self) -> None:

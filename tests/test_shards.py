@@ -214,8 +214,7 @@ def test_footage_that_changes_while_it_is_read_fails(
 FULL = """
 import resource, signal
 from pathlib import Path
-from authentic_dubber.librarian import BuildJob, build_library
-from tests.test_shards import SMALL
+from authentic_dubber.reading import BuildJob, BuildOptions, read_footage
 from tests.toy_readers import load
 readers = load()
 look = readers.scene.read
@@ -225,7 +224,8 @@ def read(frames):
 readers.scene.read = read
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
-    build_library(BuildJob(Path({library!r}), (Path({films!r}),)), readers, options=SMALL())
+    job = BuildJob(Path({library!r}), (Path({films!r}),), licence="ours")
+    read_footage(job, readers, options=BuildOptions(shard_clips=4))
 except OSError as error:
     print("refused:", error)
 """
@@ -307,10 +307,10 @@ def test_workers_that_cannot_start_are_told_from_shards_that_kill(films: Path, t
 
 BUILD = """
 from pathlib import Path
-from authentic_dubber.librarian import BuildJob
-from authentic_dubber.reading import read_footage
-from tests.test_shards import SMALL
-read_footage(BuildJob(Path({library!r}), (Path({films!r}),), licence="ours"), options=SMALL(cache=False))
+from authentic_dubber.reading import BuildJob, BuildOptions, read_footage
+from tests.toy_readers import load
+job = BuildJob(Path({library!r}), (Path({films!r}),), licence="ours")
+read_footage(job, options=BuildOptions(shard_clips=4, cache=False, load=load))
 """
 
 
