@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .tracking import Boxes, FaceTrack, FaceTracker, Found
+from .tracking import CASCADES, Boxes, FaceTrack, FaceTracker, Found
 from .types import Emotion, Frame, Reading
 
 __all__ = ["LIGHT_FACE", "FaceReader", "FaceReading", "FaceTrack", "Found", "LightFace"]
@@ -104,6 +105,11 @@ class LightFace:
     @property
     def space(self) -> str:
         return LIGHT_FACE
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """What a manifest tells the reader by."""
+        return CASCADES
 
     def read(self, frames: Sequence[Frame]) -> FaceReading:
         """The vector, words such as "an open, moving mouth, brows raised", and the track.

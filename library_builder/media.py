@@ -21,6 +21,7 @@ import numpy.typing as npt
 import soxr
 from av.container import InputContainer
 from av.stream import Disposition, Stream
+from av.video.reformatter import VideoReformatter
 
 from .types import Frame, Hertz, Seconds
 
@@ -259,7 +260,8 @@ def read_frames(
     """
     _check_span(start, end)
     _check_height(max_height)
-    return (Frame(time, _rgb(frame, max_height)) for time, frame in _shown(path, start, end))
+    colours = _Colours(max_height)
+    return (Frame(time, colours.rgb(frame)) for time, frame in _shown(path, start, end))
 
 
 def sample_frames(
@@ -278,14 +280,15 @@ def sample_frames(
         raise ValueError(f"expected at least one frame, got {count}")
     middles = [start + (i + 0.5) * (end - start) / count for i in range(count)]
     chosen: list[Frame] = []
+    colours = _Colours(max_height)
     held: tuple[Seconds, av.VideoFrame] | None = None
     for time, frame in _shown(path, start, end):
         # The held picture is on show until this one: it is chosen if a middle falls into that while.
         if held is not None and any(held[0] <= middle < time for middle in middles):
-            chosen.append(Frame(held[0], _rgb(held[1], max_height)))
+            chosen.append(Frame(held[0], colours.rgb(held[1])))
         held = (time, frame)
     if held is not None and any(held[0] <= middle for middle in middles):
-        chosen.append(Frame(held[0], _rgb(held[1], max_height)))
+        chosen.append(Frame(held[0], colours.rgb(held[1])))
     return tuple(chosen)
 
 
@@ -357,11 +360,21 @@ def _refuse_truncated(path: Path, container: InputContainer, stream: Stream, rea
         )
 
 
-def _rgb(frame: av.VideoFrame, max_height: int | None) -> npt.NDArray[np.uint8]:
-    if max_height is None or frame.height <= max_height:
-        return frame.to_ndarray(format="rgb24")  # type: ignore[return-value]
-    width = max(2, round(frame.width * max_height / frame.height))
-    return frame.to_ndarray(format="rgb24", width=width, height=max_height, interpolation="AREA")  # type: ignore[return-value]
+class _Colours:
+    """Decoded pictures to RGB. One converter serves a whole file: setting one up costs more than a small picture."""
+
+    def __init__(self, max_height: int | None) -> None:
+        self._max_height = max_height
+        self._converter = VideoReformatter()
+
+    def rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+        height, most = frame.height, self._max_height
+        if most is None or height <= most:
+            plain = self._converter.reformat(frame, format="rgb24")
+        else:
+            width = max(2, round(frame.width * most / height))
+            plain = self._converter.reformat(frame, width, most, "rgb24", interpolation="AREA")
+        return plain.to_ndarray()  # type: ignore[return-value]
 
 
 def _check_span(start: Seconds, end: Seconds | None) -> None:

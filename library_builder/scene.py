@@ -128,8 +128,9 @@ def look_at(frames: Sequence[Frame]) -> Look:
     """
     if not frames:
         raise ValueError("a shot has one frame at least, got none")
-    chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, _LOOKS).round().astype(int))]
-    stack = np.stack([_colours(_small(frame.image)) for frame in chosen])
+    small = _Small(frames)
+    chosen = np.unique(np.linspace(0, len(frames) - 1, _LOOKS).round().astype(int)).tolist()
+    stack = np.stack([_colours(small.picture(i)) for i in chosen])
     light, chroma, hue = stack[..., 0], stack[..., 1], stack[..., 2]
     # Orange is the warmest hue and azure, across the circle, the coldest; grey is neither.
     warm = chroma * np.cos(2 * np.pi * (hue - 1 / 12))
@@ -138,8 +139,8 @@ def look_at(frames: Sequence[Frame]) -> Look:
     height, width = light.shape[1:]
     middle = light[:, height // 4 : -(height // 4) or None, width // 4 : -(width // 4) or None].mean()
     low, high = np.percentile(light, [10, 90], axis=(1, 2))
-    edges = [cv2.Canny(_grey(_small(frame.image)), 60, 120).mean() / 255 for frame in chosen]
-    motion = _motion(frames)
+    edges = [cv2.Canny(small.grey(i), 60, 120).mean() / 255 for i in chosen]
+    motion = _motion(frames, small)
     return Look(
         hues=hues,
         lights=lights,
@@ -162,14 +163,27 @@ def look_at(frames: Sequence[Frame]) -> Look:
     )
 
 
-def _small(image: Picture) -> Picture:
-    height, width = image.shape[:2]
-    size = (_WIDTH_PIXELS, max(16, round(_WIDTH_PIXELS * height / width)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+class _Small:
+    """Frames at the size they are looked at, each shrunk once however often it is looked at."""
 
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._frames = frames
+        self._pictures: dict[int, Picture] = {}
+        self._greys: dict[int, Picture] = {}
 
-def _grey(image: Picture) -> Picture:
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    def picture(self, index: int) -> Picture:
+        if index not in self._pictures:
+            image = self._frames[index].image
+            size = (_WIDTH_PIXELS, max(16, round(_WIDTH_PIXELS * image.shape[0] / image.shape[1])))
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            self._pictures[index] = np.asarray(small, dtype=np.uint8)
+        return self._pictures[index]
+
+    def grey(self, index: int) -> Picture:
+        if index not in self._greys:
+            grey = cv2.cvtColor(self.picture(index), cv2.COLOR_RGB2GRAY)
+            self._greys[index] = np.asarray(grey, dtype=np.uint8)
+        return self._greys[index]
 
 
 def _colours(image: Picture) -> Values:
@@ -203,7 +217,7 @@ def _soft(place: Values, weight: Values, bins: int, wrap: bool = False) -> Value
     )
 
 
-def _motion(frames: Sequence[Frame]) -> dict[str, float]:
+def _motion(frames: Sequence[Frame], small: _Small) -> dict[str, float]:
     """Optical flow at a dozen moments, over `_STEP` seconds each."""
     times = np.array([frame.time for frame in frames])
     speeds, commons, spreads, flickers = [], [], [], []
@@ -212,10 +226,10 @@ def _motion(frames: Sequence[Frame]) -> dict[str, float]:
         span = times[second] - times[first]
         if span <= 0:
             continue
-        before, after = _grey(_small(frames[first].image)), _grey(_small(frames[second].image))
+        before, after = small.grey(int(first)), small.grey(second)
         flow = np.zeros((*before.shape, 2), dtype=np.float32)
         flow = cv2.calcOpticalFlowFarneback(before, after, flow, 0.5, 3, 13, 2, 5, 1.1, 0)
-        speed = np.linalg.norm(flow, axis=-1) / _WIDTH_PIXELS / span
+        speed = np.hypot(flow[..., 0], flow[..., 1]) / _WIDTH_PIXELS / span
         speeds.append(float(speed.mean()))
         common = float(np.linalg.norm(flow.reshape(-1, 2).mean(axis=0))) / _WIDTH_PIXELS / span
         commons.append(common / max(speeds[-1], 1e-6))

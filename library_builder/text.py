@@ -6,6 +6,7 @@ A pretrained reader (RoBERTa on emotions) takes the light one's place by satisfy
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -100,6 +101,11 @@ class LightText:
     @property
     def space(self) -> str:
         return LIGHT_TEXT
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """What a manifest tells the reader by."""
+        return SentenceEncoder.weight_files()
 
     def read(self, line: str, captions: Mapping[str, str]) -> Reading | None:
         """The vector of a line and of what the picture's captions say; None with no line and no captions.

@@ -77,13 +77,17 @@ def grey(frame: Frame) -> Grey:
     return np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
+CASCADES = tuple(
+    Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml" for name in ("frontalface_alt2", "profileface")
+)
+"""Frontal and profile."""
+
+
 class FaceTracker:
     """Frontal and profile cascades, looked through about six times a second and joined into the steadiest track."""
 
     def __init__(self) -> None:
-        folder = Path(cv2.__file__).parent / "data"
-        self._frontal = _cascade(folder / "haarcascade_frontalface_alt2.xml")
-        self._profile = _cascade(folder / "haarcascade_profileface.xml")
+        self._frontal, self._profile = map(_cascade, CASCADES)
 
     def track(self, frames: Sequence[Frame]) -> FaceTrack:
         """The face seen longest and largest; else the region that moves as a mouth would; else nothing.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import librosa
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, signal, stats
+from scipy import fft, ndimage, signal, stats
 
 Track = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -118,13 +118,19 @@ def _pitch(sound: npt.NDArray[np.float32], count: int) -> tuple[Track, Track]:
     frames = librosa.util.frame(padded, frame_length=PITCH_WINDOW, hop_length=HOP_SAMPLES, axis=0)
     window = np.hanning(PITCH_WINDOW)
     count = min(count, len(frames), len(hertz))
-    spectrum = np.abs(np.fft.rfft((frames[:count] - frames[:count].mean(axis=1, keepdims=True)) * window, 2048)) ** 2
-    own = np.fft.irfft(np.abs(np.fft.rfft(window, 2048)) ** 2)[:PITCH_WINDOW]
-    auto = np.fft.irfft(spectrum)[:, : PITCH_WINDOW // 2] / own[: PITCH_WINDOW // 2]
+    # Lags go up to half a window, so a window and a half of points keeps them free of what wraps around.
+    size = PITCH_WINDOW * 3 // 2
+    centred = frames[:count] - frames[:count].mean(axis=1, keepdims=True)
+    auto = fft.irfft(_power(fft.rfft(centred * window, size)), size)[:, : PITCH_WINDOW // 2]
+    auto /= fft.irfft(_power(fft.rfft(window, size)), size)[: PITCH_WINDOW // 2]
     auto /= np.maximum(auto[:, :1], 1e-12)
     lag = np.clip(np.rint(SAMPLE_RATE / hertz[:count]).astype(int), 2, PITCH_WINDOW // 2 - 3)
     near = np.stack([auto[np.arange(count), lag + step] for step in (-2, -1, 0, 1, 2)])
     return hertz[:count].astype(np.float64), np.clip(near.max(axis=0), 1e-3, 1 - 1e-3)
+
+
+def _power(spectrum: npt.NDArray[np.complex128]) -> Track:
+    return np.asarray(np.square(spectrum.real) + np.square(spectrum.imag))
 
 
 def _smooth(f0: Track, voiced: Mask) -> Track:

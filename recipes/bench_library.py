@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read once, when FAISS and BLAS are loaded
 
 import numpy as np
 import numpy.typing as npt
-from clustered_vectors import Law
+from clustered_vectors import Law, write_clips
 from tqdm import tqdm
 
-from library_builder.types import MODALITIES, QUERY_MODALITIES, Clip, Emotion, Modality
+from library_builder.types import MODALITIES, QUERY_MODALITIES, Modality
 from retrieval.choice import Budget, Index, build_index, open_index, recall_of
 from retrieval.recipe import Recipe
-from retrieval.store import RecordStore, encode, write_records
+from retrieval.store import RecordStore
 
 K, BATCH, ASKED = 3, 64, 256
 WHOLE_RECORDS = 10_000
@@ -83,35 +83,6 @@ class Row:
     bytes_per_vector: float
     build_seconds: float
     recipe: Recipe
-
-
-class Records(Sequence[bytes]):
-    """Clips with some vectors, encoded when they are asked for."""
-
-    def __init__(self, vectors: dict[Modality, npt.NDArray[np.float32]], name: str) -> None:
-        self.vectors, self.name = vectors, name
-        self.count = len(next(iter(vectors.values())))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: Any) -> Any:
-        emotions = {m: Emotion(f"law-{m}/{v.shape[1]}", v[row]) for m, v in self.vectors.items()}
-        media = f"film-{row // 1000}.mkv"
-        return encode(Clip(f"clip-{row:08d}", media, row, row + 2.5, "anna", f"line {row}", "film", emotions=emotions))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (self[row] for row in tqdm(range(self.count), desc=f"{self.name} records", unit="clip"))
-
-    def write(self, path: Path) -> None:
-        """Write them all; the map is large enough at once, so they are encoded only once."""
-        each = len(self[0]) + 2 * 4096
-        write_records(
-            path,
-            self,
-            {m: f"law-{m}/{v.shape[1]}" for m, v in self.vectors.items()},
-            map_bytes=(1 << 24) + self.count * each * 5 // 4,
-        )
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -187,7 +158,7 @@ def measure(size: int, modality: Modality, options: argparse.Namespace, folder: 
     seed = options.seed + 100 * MODALITIES.index(modality)
     law, name = Law(options.width, seed), f"{size:.0e} {modality}"
     vectors, queries = law.draw(size, seed + 1, name), law.draw(ASKED, seed + 2)
-    Records({modality: vectors}, name).write(folder / "clips.lmdb")
+    write_clips(folder / "clips.lmdb", {modality: vectors}, name)
     begun = time.perf_counter()
     recipe = _build(size, modality, options.recall, seed, folder, name)
     build_seconds = time.perf_counter() - begun
@@ -244,7 +215,7 @@ def _truth(
 def measure_records(options: argparse.Namespace, count: int, folder: Path) -> dict[str, Times]:
     """Nine records of three modalities' hits, read warm from whole records: their vectors, and decoded as clips."""
     vectors = {m: Law(options.width, 7).draw(count, options.seed + i) for i, m in enumerate(MODALITIES)}
-    Records(vectors, "whole").write(folder / "clips.lmdb")
+    write_clips(folder / "clips.lmdb", vectors, "whole")
     store, rng = RecordStore.open(folder / "clips.lmdb"), np.random.default_rng(options.seed)
     for row in range(len(store)):
         store.get_many([row])

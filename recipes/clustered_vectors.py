@@ -6,9 +6,15 @@ A clip lies at one of 8 centres (the k-th has a share that falls as 1 / k), by 0
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
+
+from library_builder.types import Clip, Emotion, Modality
+from retrieval.store import encode, write_records
 
 CENTRES, MODES, RANK, TOWARDS, ALONG, ANYWHERE = 8, 40, 32, 0.7, 0.55, 0.15
 BLOCK = 65_536
@@ -49,3 +55,16 @@ class Law:
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def write_clips(path: Path, vectors: Mapping[Modality, npt.NDArray[np.float32]], name: str) -> None:
+    """Records of clips that have these vectors, (N, D) per modality, as a library stores them."""
+    count = len(next(iter(vectors.values())))
+    spaces = {modality: f"law-{modality}/{rows.shape[1]}" for modality, rows in vectors.items()}
+
+    def record(row: int) -> bytes:
+        emotions = {m: Emotion(spaces[m], rows[row]) for m, rows in vectors.items()}
+        media = f"film-{row // 1000}.mkv"
+        return encode(Clip(f"clip-{row:08d}", media, row, row + 2.5, "anna", f"line {row}", "film", emotions=emotions))
+
+    write_records(path, map(record, tqdm(range(count), desc=f"{name} records", unit="clip")), spaces)

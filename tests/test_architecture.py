@@ -33,6 +33,7 @@ HOMES: dict[str, set[str]] = {
     "torch_geometric": {"graphs/attention.py"},
     "av": {"library_builder/media.py", "library_builder/mux.py"},
     "espeakng_loader": {"authentic_dubber/espeak_worker.py"},  # GPL-3.0 stays behind the process border
+    "ray": {"library_builder/ray_engine.py", "recipes/build_engines.py"},
     "resemblyzer": {"authentic_dubber/speaker.py"},
     "tokenizers": {"library_builder/sentence.py"},
     "transformers": {
@@ -45,7 +46,7 @@ HOMES: dict[str, set[str]] = {
     "sklearn": {"authentic_dubber/evaluation/emotion.py", "authentic_dubber/evaluation/speaker_identity.py"},
 }
 """A heavy or bounded module and the only files that may name it."""
-ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "resemblyzer", "sklearn", "transformers"}
+ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "ray", "resemblyzer", "sklearn", "transformers"}
 HEAVY = (
     "torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader",
     "onnxruntime", "sklearn", "transformers",

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from library_builder.build import BuildConfig, Outcome, build_clips, build_shard, read_clip
+from library_builder.build import BuildConfig, build_clips, read_clip
 from library_builder.cues import Cue
-from library_builder.manifest import ManifestError, read_header, read_shard
 from library_builder.mux import write_video, write_wave
+from library_builder.planning import Outcome
 from library_builder.types import Clip, Emotion, Frame, Reading
 
 RATE = 16000
@@ -237,8 +237,8 @@ def test_unreadable_footage_fails_alone_and_before_work_if_there_is_no_other(tmp
     write_wave(tmp_path / "sound.wav", tone(1, 200), RATE)
     others = [torn, tmp_path / "sound.wav", tmp_path / "none.mp4"]
     outcomes = build(tmp_path, {path: CUES for path in [*others, good]})
-    assert [outcome.status for outcome in outcomes] == ["failed"] * 3 + ["ok"] * 3
-    for outcome, path in zip(outcomes, others, strict=False):
+    assert [outcome.status for outcome in outcomes] == ["failed"] * 9 + ["ok"] * 3
+    for outcome, path in zip(outcomes, [path for path in others for _ in CUES], strict=False):
         assert outcome.media == path.name and path.name in outcome.reason
     readers = ToyReaders()
     for footage in (others, []):
@@ -274,17 +274,3 @@ def test_films_of_one_name_share_a_count(tmp_path: Path) -> None:
 def test_read_clip_has_no_door_for_labels() -> None:
     taken = set(read_clip.__annotations__)
     assert taken == {"media", "start", "end", "text", "readers", "sound", "config", "return"}
-
-
-# Shards
-
-
-def test_a_build_becomes_a_shard_that_counts_its_outcomes(tmp_path: Path) -> None:
-    path = film(tmp_path / "f.mp4")
-    outcomes = build(tmp_path, {path: [*CUES, Cue(9, 10, "A", "late")]})
-    folder = build_shard(tmp_path / "shard", outcomes, info={"readers": "toy"})
-    assert read_header(folder)["info"] == {"readers": "toy", "outcomes": {"ok": 3, "skipped": 1, "failed": 0}}
-    assert [clip.id for clip in read_shard(folder)] == [clip.id for clip in clips_of(outcomes)]
-    with pytest.raises(ManifestError, match="at least one clip"):
-        build_shard(tmp_path / "none", outcomes[3:])
-    assert not (tmp_path / "none").exists()

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from authentic_dubber.enquiry import answer, enquire
-from authentic_dubber.librarian import SHARDS, BuildJob, build_library
-from library_builder.manifest import read_shard
+from authentic_dubber.librarian import BuildJob, build_library
 from library_builder.mux import write_video
 from library_builder.types import Emotion, Frame, Reading
 from retrieval.library import Library, Policy
@@ -25,6 +24,7 @@ def read_frames(frames: Sequence[Frame]) -> Reading:
 
 
 READERS: Any = SimpleNamespace(
+    spaces=lambda: {"scene": "colour/3"},
     scene=SimpleNamespace(space="colour/3", read=read_frames),
     face=SimpleNamespace(read=lambda frames: SimpleNamespace(reading=None, track=None, notes=("face: none",))),
     text=SimpleNamespace(read=lambda line, captions: None),
@@ -58,18 +58,17 @@ def test_a_folder_becomes_a_library_that_says_what_is_not_in_it(footage: Path, t
     assert any("broken.mp4" in trouble for trouble in result.troubles)
     assert any("red.mp4 7.00 to 8.00 s" in trouble for trouble in result.troubles)
     library = Library.open(tmp_path / "lib")
-    assert library.version == result.version and told == [1, 2, 3, 4, 5]
+    assert library.version == result.version and told[-1] == 4 and told == sorted(told)
     assert {clip.media for clip in library.clips()} == {"red.mp4", "sub/blue.mp4"}
     assert {clip.licence for clip in library.clips()} == {"ours"}
     assert (Path(library.info()["source"]["footage"]) / "sub/blue.mp4").is_file()
-    assert sorted(clip.id for clip in read_shard(result.shard)) == sorted(clip.id for clip in library.clips())
 
 
 def test_the_same_footage_again_makes_no_second_version(footage: Path, tmp_path: Path) -> None:
     job = BuildJob(tmp_path / "lib", (footage,))
     first, second = (build_library(job, READERS) for _ in range(2))
     assert first.version == second.version
-    assert [path.name for path in (tmp_path / "lib" / SHARDS).iterdir()] == [first.version]
+    assert (first.read, second.read) == (4 - 1, 0)
 
 
 def test_one_sheet_may_name_the_films_of_its_rows(footage: Path, tmp_path: Path) -> None:

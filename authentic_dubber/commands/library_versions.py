@@ -11,6 +11,7 @@ import typer
 
 from authentic_dubber.exits import FAILED, PARTIAL
 
+from .library_build import CueSheets, Film, Footage, Licence, Speaker, Workers
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -28,15 +29,12 @@ Onto = Annotated[
 def add(
     library: LibraryFolder,
     *,
-    footage: Annotated[
-        list[Path], typer.Option(help="A video, or a folder that is walked for videos. Repeat it for more.")
-    ],
-    cues: Annotated[
-        list[Path] | None, typer.Option(help="A cue sheet that does not lie beside its video. Repeat it for more.")
-    ] = None,
-    film: Annotated[str | None, typer.Option(help="The film that all the footage belongs to.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the footage, kept in every clip.")] = None,
-    speaker: Annotated[str, typer.Option(help="Who speaks where a cue sheet names nobody.")] = "",
+    footage: Footage,
+    cues: CueSheets = None,
+    film: Film = None,
+    licence: Licence = None,
+    speaker: Speaker = "",
+    workers: Workers = 1,
     replace: Annotated[
         bool, typer.Option("--replace", help="Let a clip that reads otherwise now take the place of its old self.")
     ] = False,
@@ -48,13 +46,15 @@ def add(
 
     Exits with 3 when some footage failed; the rest is in the library.
     """
-    from authentic_dubber.librarian import BuildJob, add_footage
+    from authentic_dubber.librarian import BuildJob, BuildOptions, add_footage
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
-    with Bar() as bar:
-        change, read = add_footage(job, progress=bar, replace=replace, publish=not no_publish, onto=onto)
-    facts = {"version": change.version, **change.counts, "footage": dict(read.counts), "troubles": list(read.troubles)}
-    _tell(as_json, facts, f"{library}: version {change.version}: {_counted(change.counts)}", *read.troubles)
+    options = BuildOptions(workers=workers)
+    with Bar("clip") as bar:
+        change, read = add_footage(job, None, bar, options, replaced=replace, publish=not no_publish, onto=onto)
+    troubles = list(read.troubles())
+    facts = {"version": change.version, **change.counts, "footage": dict(read.counts), "troubles": troubles}
+    _tell(as_json, facts, f"{library}: version {change.version}: {_counted(change.counts)}", *troubles)
     raise typer.Exit(PARTIAL if read.counts["failed"] + read.counts["skipped"] else 0)
 
 
@@ -149,16 +149,25 @@ def gc(
     library: LibraryFolder,
     *,
     keep: Annotated[int, typer.Option(min=1, help="Keep so many of the newest versions.")] = 3,
+    work: Annotated[
+        bool, typer.Option("--work", help="Also remove what builds keep of footage; the next one reads all of it.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove LIB's old versions, and what writers left when they died. The current and the kept ones stay."""
+    """Remove LIB's old versions, and what writers left when they died. The current and the kept ones stay.
+
+    Clips that were removed stay in what builds keep of footage until `--work` clears that.
+    """
+    from authentic_dubber.librarian import clear_work
     from retrieval.upkeep import gc as collect
 
     gone = collect(library, keep, dry=dry_run)
+    cleared = clear_work(library, dry=dry_run) if work else 0
     verb = "would remove" if dry_run else "removed"
-    names = ", ".join((*gone.versions, *gone.leftovers)) or "nothing"
-    _tell(as_json, {**asdict(gone), "dry_run": dry_run}, f"{library}: {verb} {names}, {_size(gone.freed)}")
+    names = ", ".join((*gone.versions, *gone.leftovers, *(("work",) if cleared else ()))) or "nothing"
+    facts = {**asdict(gone), "work": cleared, "dry_run": dry_run}
+    _tell(as_json, facts, f"{library}: {verb} {names}, {_size(gone.freed + cleared)}")
 
 
 def keep(

@@ -10,9 +10,17 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """Call it as the job goes on: `bar("line 3", 2, 10)`. It draws only on a terminal, so logs stay clean."""
+    """Call it as the job goes on: `bar("line 3", 2, 10)`. It draws only on a terminal, so logs stay clean.
 
-    def __init__(self) -> None:
+    What the first call reports as done was done before: it counts for no rate, and the remaining time is true.
+    """
+
+    def __init__(self, unit: str = "it") -> None:
+        """
+        Args:
+            unit: what is counted, for the rate.
+        """
+        self._unit = unit
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -20,10 +28,19 @@ class Bar:
 
         bar = self._bar
         if bar is None:
-            bar = tqdm(total=total, leave=False, disable=None, dynamic_ncols=True)
+            bar = tqdm(
+                total=total,
+                initial=done,
+                unit=self._unit,
+                leave=False,
+                disable=None,
+                dynamic_ncols=True,
+                mininterval=0.5,
+            )
         self._bar = bar
-        bar.total, bar.n = total, done
-        bar.set_description_str(what)
+        bar.total = total
+        bar.set_description_str(what, refresh=False)
+        bar.update(done - bar.n)
 
     def write(self, line: str) -> None:
         """Print a line on stdout without tearing the bar."""

@@ -1,0 +1,114 @@
+"""`dub library build`: its options, some of which other commands that read footage share, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authentic_dubber.exits import PARTIAL
+
+from .progress import Bar
+
+if TYPE_CHECKING:
+    from authentic_dubber.librarian import BuildResult
+
+
+class EngineChoice(str, Enum):
+    """Who makes the shards of a build."""
+
+    local = "local"
+    ray = "ray"
+
+
+LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="The library's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Footage = Annotated[
+    list[Path], typer.Option(help="A video, or a folder that is walked for videos. Repeat it for more.")
+]
+CueSheets = Annotated[
+    list[Path] | None, typer.Option(help="A cue sheet that does not lie beside its video. Repeat it for more.")
+]
+Film = Annotated[str | None, typer.Option(help="The film that all the footage belongs to.")]
+Licence = Annotated[str | None, typer.Option(help="Licence of the footage, kept in every clip.")]
+Speaker = Annotated[str, typer.Option(help="Who speaks where a cue sheet names nobody.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, or actors on a cluster, that read footage.")]
+Engine = Annotated[EngineChoice, typer.Option(help="Processes of this machine, or a Ray cluster.")]
+Part = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Make every N-th shard from the I-th on and leave LIB as it is.")
+]
+Finish = Annotated[bool, typer.Option("--finish", help="Make nothing: hand over the shards that jobs made.")]
+ShardClips = Annotated[int, typer.Option(min=1, help="Most clips in a shard: what a killed worker may lose.")]
+Cache = Annotated[bool, typer.Option(help="Do not read the same bytes twice, whatever they are called.")]
+Rehash = Annotated[
+    bool, typer.Option("--rehash", help="Compare the checksum of all footage, not only size and time of change.")
+]
+Retries = Annotated[int, typer.Option(min=0, help="How often a shard is tried again when its worker died.")]
+RayAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of the Ray cluster.")]
+Decoders = Annotated[int, typer.Option(min=0, help="With Ray: actors that only decode, beside the workers.")]
+WorkerGpus = Annotated[float, typer.Option(min=0, help="With Ray: GPUs, or a share of one, per worker.")]
+
+
+def build(
+    library: LibraryFolder,
+    *,
+    footage: Footage,
+    cues: CueSheets = None,
+    film: Film = None,
+    licence: Licence = None,
+    speaker: Speaker = "",
+    workers: Workers = 1,
+    engine: Engine = EngineChoice.local,
+    shard: Part = None,
+    finish: Finish = False,
+    shard_clips: ShardClips = 64,
+    cache: Cache = True,
+    rehash: Rehash = False,
+    retries: Retries = 2,
+    ray_address: RayAddress = None,
+    decoders: Decoders = 0,
+    worker_gpus: WorkerGpus = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Read footage into a new version of LIB. Cue sheets of the same name beside the videos are found by themselves.
+
+    Stopped in any way and run again, it goes on where it was; run again on the same footage, it reads only what
+    changed or failed. Exits with 3 when some footage failed; the rest is in the library.
+    """
+    from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
+    from library_builder.ray_engine import RayOptions
+
+    job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
+    options = BuildOptions(
+        workers=workers,
+        engine=engine.value,
+        shard_clips=shard_clips,
+        part=_part(shard),
+        finish=finish,
+        cache=cache,
+        rehash=rehash,
+        retries=retries,
+        ray=RayOptions(address=ray_address, decoders=decoders, reader_gpus=worker_gpus),
+    )
+    with Bar("clip") as bar:
+        result = build_library(job, progress=bar, options=options)
+    typer.echo(json.dumps(result.facts(), ensure_ascii=False, indent=2) if as_json else _told(library, shard, result))
+    raise typer.Exit(0 if result.complete else PARTIAL)
+
+
+def _part(shard: str | None) -> tuple[int, int] | None:
+    if shard is None:
+        return None
+    first, _, last = shard.partition("/")
+    if not (first.isdecimal() and last.isdecimal()):
+        raise ValueError(f"expected --shard I/N such as 1/4, got {shard!r}")
+    return int(first), int(last)
+
+
+def _told(library: Path, shard: str | None, result: BuildResult) -> str:
+    what = f"version {result.version}" if result.version else f"part {shard}, {result.shards} shards"
+    counted = ", ".join(f"{number} {name}" for name, number in result.counts.items() if number or name == "ok")
+    return "\n".join([f"{library}: {what}: {counted}; {result.read} read anew", *(f"  {t}" for t in result.troubles)])
