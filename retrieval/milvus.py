@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -98,8 +99,8 @@ class MilvusLibrary:
     ) -> MilvusLibrary:
         """Copy a published version to a server and serve it.
 
-        The version goes into a collection of its own; the name that readers open is turned to it last, in one step.
-        Interrupted, a load goes on where it was; a version that is there already is only served again.
+        Each version, under each index, goes into a collection of its own; the name that readers open is turned to it
+        last, in one step. Interrupted, a load goes on where it was; what is there already is only served again.
 
         Args:
             collection: the name to serve it under.
@@ -113,19 +114,15 @@ class MilvusLibrary:
         header = Header(
             schema=server.SCHEMA,
             version=library.version,
+            content=library.content,
             clips=len(library),
             spaces=dict(library.spaces),
-            index={
-                "kind": settings.kind,
-                "build": dict(settings.build),
-                "search": dict(settings.search),
-                "candidates": settings.candidates,
-            },
+            index=asdict(settings),
             facts={key: info[key] for key in ("created", "source")},
         )
         client = server.connect(str(uri), token=token, must_exist=False)
         try:
-            name = server.collection_of(collection, library.version)
+            name = server.collection_of(collection, header)
             whole = server.fill(client, name, library.clips(), header, progress=progress)
             server.serve(client, collection, name)
         except BaseException:
@@ -182,6 +179,7 @@ class MilvusLibrary:
         """Counts per modality, spaces, and the version's own data, ready for JSON."""
         return {
             "version": self.version,
+            "content": self._header.content,
             "collection": self._shelf.collection,
             "clips": len(self),
             "modalities": dict(self._header.modalities),

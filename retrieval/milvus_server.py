@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -54,6 +55,7 @@ class Header:
     Attributes:
         schema: see `SCHEMA`.
         version: the library version it was loaded from.
+        content: the number of that version's clips, see `Library.content`.
         clips: how many it holds when it is whole.
         spaces: the emotion space of each modality.
         index: as in `MilvusIndex`.
@@ -64,6 +66,7 @@ class Header:
 
     schema: int
     version: str
+    content: str
     clips: int
     spaces: Mapping[Modality, str]
     index: Mapping[str, Any]
@@ -75,10 +78,12 @@ class Header:
     def settings(self) -> MilvusIndex:
         return MilvusIndex(**self.index)
 
-    def begins(self, other: Header) -> bool:
-        """Whether a load that began with this header may go on as the other."""
-        own = (self.schema, self.version, self.clips, dict(self.spaces), dict(self.index))
-        return own == (other.schema, other.version, other.clips, dict(other.spaces), dict(other.index))
+    @property
+    def identity(self) -> str:
+        """A number, in hexadecimal, of what cannot change without loading anew: clips, layout and index."""
+        built = self.index["kind"], self.index["build"]
+        text = json.dumps([self.schema, self.content, dict(self.spaces), built], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def connect(uri: str, *, token: str = "", must_exist: bool = True) -> Any:
@@ -109,8 +114,8 @@ def connect(uri: str, *, token: str = "", must_exist: bool = True) -> Any:
         raise ConnectionError(f"no Milvus server answers at {uri}: {error.message}") from error
 
 
-def collection_of(name: str, version: str) -> str:
-    """The collection that holds one version; `name` alone is the alias of the one that is served.
+def collection_of(name: str, header: Header) -> str:
+    """The collection that holds one version under one index; `name` alone is the alias of the one that is served.
 
     Raises:
         ValueError: Milvus takes no such name.
@@ -119,7 +124,7 @@ def collection_of(name: str, version: str) -> str:
         raise ValueError(
             f"expected a collection's name of letters, digits and _, not beginning with a digit, got {name!r}"
         )
-    return f"{name}__{version.replace('-', '_')}"
+    return f"{name}__{header.version.replace('-', '_')}_{header.identity}"
 
 
 def served(client: Any, name: str) -> str:
@@ -164,8 +169,7 @@ def fill(
 ) -> Header:
     """Put every clip into a collection of its own, in order, and say last that it is whole.
 
-    Interrupted, it goes on where it was: batches are sent in order and rows replace themselves. A collection that
-    began otherwise is dropped first.
+    Interrupted, it goes on where it was: batches are sent in order and rows replace themselves.
 
     Returns:
         The header as it is now stored.
@@ -175,7 +179,10 @@ def fill(
     """
     before = _begun(client, collection, header)
     if before.whole:
-        return before
+        whole = replace(before, index=header.index)
+        if whole != before:  # other settings of search need no loading
+            client.upsert(collection, [header_row(asdict(whole), whole.spaces)])
+        return whole
     batch = _batch_rows(header.spaces)
     there = count(client, collection, "row >= 0") // batch * batch
     modalities: dict[str, int] = dict.fromkeys(stored(header.spaces), 0)
@@ -191,7 +198,7 @@ def fill(
             progress("clips", done, header.clips)
     client.flush(collection)
     _check_counts(client, collection, header.clips, modalities)
-    whole = Header(**asdict(header) | {"whole": True, "modalities": modalities})
+    whole = replace(header, whole=True, modalities=modalities)
     client.upsert(collection, [header_row(asdict(whole), header.spaces)])
     client.flush(collection)
     return whole
@@ -227,15 +234,12 @@ def count(client: Any, collection: str, where: str) -> int:
 
 
 def _begun(client: Any, collection: str, header: Header) -> Header:
-    """The header of a collection that may be filled: one begun alike, or a new one."""
+    """The header of a collection that may be filled: one begun already, or a new one."""
     if client.has_collection(collection):
         try:
-            before = read_header(client, collection)
-        except DirtyVersion:
-            before = None
-        if before is not None and before.begins(header):
-            return before
-        client.drop_collection(collection)
+            return read_header(client, collection)
+        except DirtyVersion:  # killed before it had a header
+            client.drop_collection(collection)
     _create(client, collection, header.spaces, header.settings)
     client.upsert(collection, [header_row(asdict(header), header.spaces)])
     return header

@@ -78,10 +78,10 @@ def test_a_half_loaded_version_is_not_served_and_a_second_load_ends_it(library: 
         MilvusLibrary.load(Cut(library, after), uri, collection=name)
     with pytest.raises(NoLibrary):
         MilvusLibrary.open(uri, name)
-    half = server.collection_of(name, library.version)
+    client = server.connect(str(uri))
+    (half,) = (one for one in client.list_collections() if one.startswith(f"{name}__"))
     with pytest.raises(DirtyVersion, match="half loaded"):
         MilvusLibrary.open(uri, half)
-    client = server.connect(str(uri))
     there = server.count(client, half, "row >= 0")
     batch = server._batch_rows(library.spaces)
     assert 20 < batch < 30 and there == after // batch * batch
@@ -115,17 +115,24 @@ def test_readers_keep_their_version_until_others_are_dropped(library: Library, u
     with pytest.raises(DirtyVersion, match=less.version):
         MilvusLibrary.open(uri, "moving", version=less.version)
     client = server.connect(str(uri))
-    assert server.prune(client, "moving") == (server.collection_of("moving", less.version),)
+    assert server.prune(client, "moving") == (reader.info()["collection"],)
     assert len(MilvusLibrary.open(uri, "moving", version=library.version)) == 120
 
 
-def test_a_load_that_began_otherwise_begins_anew(library: Library, uri: Path) -> None:
+def test_another_index_is_another_collection_and_other_search_settings_are_not(library: Library, uri: Path) -> None:
     with pytest.raises(Killed):
         MilvusLibrary.load(Cut(library, 60), uri, collection="other", index=MilvusIndex("HNSW", {"M": 8}))
-    remote = MilvusLibrary.load(library, uri, collection="other")
-    assert remote.index.exact
+    flat = MilvusLibrary.load(library, uri, collection="other")
     query = question(CLIPS[0])
-    assert remote.top_k(query).hits["scene"][0].score == library.top_k(query).hits["scene"][0].score
+    before = flat.top_k(query)
+    assert flat.index.exact
+    assert before.hits["scene"][0].score == library.top_k(query).hits["scene"][0].score
+    walked = MilvusLibrary.load(library, uri, collection="other", index=MilvusIndex("HNSW", {"M": 8}))
+    further = MilvusIndex("HNSW", {"M": 8}, {"ef": 100}, candidates=100)
+    again = MilvusLibrary.load(library, uri, collection="other", index=further)
+    assert (flat.top_k(query).hits["scene"][0].clip.id, len(walked)) == (before.hits["scene"][0].clip.id, 120)
+    assert again.info()["collection"] == walked.info()["collection"] != flat.info()["collection"]
+    assert MilvusLibrary.open(uri, "other").index == further
 
 
 @pytest.mark.parametrize(
