@@ -17,8 +17,8 @@ from library_builder.cues import Cue, CueError, find_cues, read_cues
 from library_builder.manifest import read_shard, write_shard
 from library_builder.media import MediaError, probe
 from library_builder.readers import Readers, build_readers
-from library_builder.types import Clip, Emotion, Modality
-from retrieval.library import Library, Policy, Retrieved, Scope, commit
+from library_builder.types import Clip
+from retrieval import Change, Library, add, commit
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,24 @@ class BuildResult:
         return self.counts["failed"] == self.counts["skipped"] == 0
 
 
+@dataclass(frozen=True, slots=True)
+class FootageRead:
+    """What was read of footage.
+
+    Attributes:
+        root: where the clips' media paths start from.
+    """
+
+    root: Path
+    clips: tuple[Clip, ...]
+    counts: Mapping[str, int]
+    troubles: tuple[str, ...]
+
+    def source(self) -> dict[str, Any]:
+        """For a library's own record."""
+        return {"footage": str(self.root), "counts": dict(self.counts), "troubles": list(self.troubles[:REASONS_KEPT])}
+
+
 def build_library(job: BuildJob, readers: Readers | None = None, progress: Progress | None = None) -> BuildResult:
     """Read footage into a new version of a library.
 
@@ -87,9 +105,56 @@ def build_library(job: BuildJob, readers: Readers | None = None, progress: Progr
         FileNotFoundError: footage or a cue sheet is missing.
         ValueError: nothing readable, a sheet that belongs to no video, or not a single usable clip.
     """
+    read = read_footage(job, readers, progress)
+    if not read.clips:
+        raise ValueError(f"expected at least one usable clip, got none: {(*read.troubles, 'no cue')[0]}")
+    version, shard = _hand_over(job.library, read.clips, read.source())
+    return BuildResult(version, dict(read.counts), read.troubles, shard)
+
+
+def add_footage(
+    job: BuildJob,
+    readers: Readers | None = None,
+    progress: Progress | None = None,
+    *,
+    replace: bool = False,
+    publish: bool = True,
+    onto: str | None = None,
+) -> tuple[Change, FootageRead]:
+    """Read more footage into a library that is there: a new version that shares with the one before.
+
+    Args:
+        replace: let a clip that was read again take the place of the one of its id.
+        publish: make the version current; without it, it waits.
+        onto: the version to add to; the current one by default.
+
+    Raises:
+        FileNotFoundError: footage or a cue sheet is missing, or there is no library.
+        ValueError: nothing usable, or footage that does not lie where the library's other footage does.
+    """
+    known = Library.open(job.library, onto, verify=False).info()["source"].get("footage")
+    root = Path(known) if isinstance(known, str) else None
+    read = read_footage(job, readers, progress, root)
+    if not read.clips:
+        raise ValueError(f"expected at least one usable clip, got none: {(*read.troubles, 'no cue')[0]}")
+    change = add(job.library, read.clips, source=read.source(), replace=replace, publish=publish, onto=onto)
+    return change, read
+
+
+def read_footage(
+    job: BuildJob, readers: Readers | None = None, progress: Progress | None = None, root: Path | None = None
+) -> FootageRead:
+    """Look at and listen to all the footage of a job.
+
+    Args:
+        root: where media paths start from; by default the deepest folder that holds all the footage.
+    """
     tell = progress or (lambda what, done, total: None)
     videos = find_videos(job.footage)
-    root = _root(job.footage)
+    root = root or _root(job.footage)
+    outside = [video for video in videos if not video.is_relative_to(root)]
+    if outside:
+        raise ValueError(f"expected footage below {root}, where the library's other footage lies, got {outside[0]}")
     cues, problems = _cues(job, videos)
     films = {video: job.film for video in videos} if job.film else None
     readers = readers or build_readers("light")
@@ -104,11 +169,7 @@ def build_library(job: BuildJob, readers: Readers | None = None, progress: Progr
         else:
             troubles.append(_trouble(outcome))
         tell(outcome.media, done, max(done, expected))
-    if not clips:
-        raise ValueError(f"expected at least one usable clip, got none: {troubles[0] if troubles else 'no cue'}")
-    info = {"footage": str(root), "counts": dict(counts), "troubles": troubles[:REASONS_KEPT]}
-    version, shard = _hand_over(job.library, clips, info)
-    return BuildResult(version, dict(counts), tuple(troubles), shard)
+    return FootageRead(root, tuple(clips), dict(counts), tuple(troubles))
 
 
 def find_videos(footage: Sequence[Path]) -> list[Path]:
@@ -130,32 +191,6 @@ def find_videos(footage: Sequence[Path]) -> list[Path]:
     if not found:
         raise ValueError(f"expected videos in {', '.join(map(str, footage))}, found none")
     return list(found)
-
-
-def search_like_clip(library: Library, id: str, *, k: int, scope: Scope, speaker: str | None) -> Retrieved:
-    """Clips that feel like one of the library's own, which is left out; `same` and `other` go by its speaker.
-
-    Raises:
-        ValueError: no such clip, or k < 1.
-    """
-    clip = library.clip(id)
-    query: dict[Modality, Emotion] = {m: emotion for m, emotion in clip.emotions.items() if m != "audio"}
-    who = (speaker or clip.speaker) if scope != "any" else None
-    return library.top_k(query, k, policy=Policy(scope=scope, speaker=who, without={id}))
-
-
-def search_like_text(
-    library: Library, words: str, readers: Readers, *, k: int, scope: Scope, speaker: str | None
-) -> Retrieved:
-    """Clips whose words feel like these.
-
-    Raises:
-        ValueError: there are no words, another emotion space, k < 1, or a scope without a speaker.
-    """
-    reading = readers.text.read(words, {})
-    if reading is None:
-        raise ValueError(f"expected words to search for, got {words!r}")
-    return library.top_k({"text": reading.emotion}, k, policy=Policy(scope=scope, speaker=speaker))
 
 
 def _root(footage: Sequence[Path]) -> Path:

@@ -141,6 +141,11 @@ class Manifest:
     facts: Facts
     files: Mapping[str, str]
 
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """What the committer said about the clips' origin."""
+        return self.facts.source
+
 
 def version_names(root: Path) -> tuple[str, ...]:
     """Names of the finished versions, oldest first; temporary folders and folders without a manifest are not seen."""

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from authentic_dubber.librarian import SHARDS, BuildJob, build_library, search_like_clip
+from authentic_dubber.enquiry import answer, enquire
+from authentic_dubber.librarian import SHARDS, BuildJob, build_library
 from library_builder.manifest import read_shard
 from library_builder.mux import write_video
 from library_builder.types import Emotion, Frame, Reading
-from retrieval.library import Library
+from retrieval.library import Library, Policy
 
 
 def read_frames(frames: Sequence[Frame]) -> Reading:
@@ -99,7 +100,8 @@ def test_a_clip_finds_its_like_and_never_itself(footage: Path, tmp_path: Path) -
     build_library(BuildJob(tmp_path / "lib", (footage,)), READERS)
     library = Library.open(tmp_path / "lib")
     by_text = {clip.text: clip.id for clip in library.clips()}
-    hits = search_like_clip(library, by_text["Hello"], k=3, scope="any", speaker=None).hits["scene"]
+    asked = enquire(library, None, clip=by_text["Hello"])
+    hits = answer(library, asked, 3, Policy()).hits["scene"]
     assert [hit.clip.text for hit in hits] == ["Goodbye", "Blue"]
-    same = search_like_clip(library, by_text["Hello"], k=3, scope="same", speaker=None).hits["scene"]
+    same = answer(library, asked, 3, Policy("same", "Ada")).hits["scene"]
     assert [hit.clip.text for hit in same] == ["Blue"]

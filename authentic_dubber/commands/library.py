@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from authentic_dubber.exits import PARTIAL, DubGroup
 
+from . import library_search, library_versions
 from .progress import Bar
-
-if TYPE_CHECKING:
-    from retrieval.library import Hit
 
 app = typer.Typer(cls=DubGroup, help="The reference library: footage that knows what it feels.", no_args_is_help=True)
 
+app.command()(library_search.search)
+for _command in (
+    library_versions.add,
+    library_versions.remove,
+    library_versions.status,
+    library_versions.verify,
+    library_versions.publish,
+    library_versions.rollback,
+    library_versions.gc,
+    library_versions.keep,
+    library_versions.migrate,
+):
+    app.command()(_command)
+app.command("list")(library_versions.list_versions)
+
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="The library's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-
-
-class ScopeChoice(str, Enum):
-    """Whose clips a search may find."""
-
-    any = "any"
-    same = "same"
-    other = "other"
 
 
 @app.command()
@@ -78,50 +82,6 @@ def info(library: LibraryFolder, as_json: AsJson = False) -> None:
         typer.echo(f"  {modality:8s} {count:6d} clips  {facts['spaces'][modality]}")
     for name in ("speakers", "films"):
         typer.echo(f"  {name}: {_listed(facts[name])}")
-
-
-@app.command()
-def search(
-    library: LibraryFolder,
-    *,
-    clip: Annotated[
-        str | None, typer.Option(metavar="ID", help="Find what feels like this clip of the library.")
-    ] = None,
-    text: Annotated[str | None, typer.Option(metavar="WORDS", help="Find what feels like these words.")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many per modality.")] = 3,
-    scope: Annotated[ScopeChoice, typer.Option(help="Whose clips: anyone's, the same speaker's, others'.")] = (
-        ScopeChoice.any
-    ),
-    speaker: Annotated[str | None, typer.Option(help="The speaker that --scope is about; a clip's own by default.")] = (
-        None
-    ),
-    as_json: AsJson = False,
-) -> None:
-    """Find the clips that feel nearest, for every modality that asks."""
-    from authentic_dubber.librarian import search_like_clip, search_like_text
-    from library_builder.readers import build_readers
-    from retrieval.library import Library
-
-    if (clip is None) == (text is None):
-        raise ValueError("expected either --clip ID or --text WORDS")
-    opened = Library.open(library)
-    if clip is not None:
-        found = search_like_clip(opened, clip, k=k, scope=scope.value, speaker=speaker)
-    else:
-        found = search_like_text(opened, text or "", build_readers("light"), k=k, scope=scope.value, speaker=speaker)
-    if as_json:
-        _print_json({m: [_hit(hit) for hit in hits] for m, hits in found.hits.items()} | {"notes": list(found.notes)})
-        return
-    for modality, hits in found.hits.items():
-        typer.echo(f"{modality}:")
-        for hit in hits:
-            typer.echo(f"  {hit.rank}. {hit.score:+.4f}  {hit.clip.id}  {hit.clip.speaker}: {hit.clip.text}")
-    for note in found.notes:
-        typer.echo(f"note: {note}")
-
-
-def _hit(hit: Hit) -> dict[str, Any]:
-    return {"rank": hit.rank, "score": hit.score, **hit.clip.record()}
 
 
 def _counted(counts: Any) -> str:

@@ -1,0 +1,135 @@
+"""`dub library search`: ask a library by a clip, by words, by a picture or by a sound, and hear why it answers so."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from authentic_dubber.enquiry import Enquiry
+    from library_builder.types import Modality
+    from retrieval.library import Policy, Retrieved
+
+
+class ScopeChoice(str, Enum):
+    """Whose clips a search may find."""
+
+    any = "any"
+    same = "same"
+    other = "other"
+
+
+def search(
+    library: Annotated[Path, typer.Argument(metavar="LIB", help="The library's folder.")],
+    *,
+    clip: Annotated[
+        str | None, typer.Option(metavar="ID", help="Find what feels like this clip of the library.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Find what feels like a line, or like words for a feeling.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Find what looks like this picture or video: scene and face.")
+    ] = None,
+    sound: Annotated[Path | None, typer.Option(metavar="FILE", help="Find what sounds like this recording.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many per modality.")] = 3,
+    scope: Annotated[ScopeChoice, typer.Option(help="Whose clips: anyone's, the same speaker's, others'.")] = (
+        ScopeChoice.any
+    ),
+    speaker: Annotated[str | None, typer.Option(help="The speaker that --scope is about; a clip's own by default.")] = (
+        None
+    ),
+    film: Annotated[str | None, typer.Option(help="Only clips of this film.")] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option(help="Only clips of this licence; '' for none named. Repeat it for more.")
+    ] = None,
+    without: Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this clip out. Repeatable.")] = None,
+    pin: Annotated[list[str] | None, typer.Option(metavar="ID", help="Put this clip first. Repeatable.")] = None,
+    minimum: Annotated[float | None, typer.Option(help="Drop hits that score lower.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="M=W,...", help="Rank by a weighted mean of cosines: scene=1,face=.5.")
+    ] = None,
+    distinct: Annotated[
+        bool, typer.Option("--distinct", help="Name a clip once, for the modality in which it is best.")
+    ] = False,
+    version: Annotated[str | None, typer.Option(help="Ask this version; the current one by default.")] = None,
+    dump: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the hits with their scores to a .json or .csv file.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell scores in every modality, captions, label, and why it ranks so.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Find the clips that feel nearest, for every modality that asks."""
+    from authentic_dubber.enquiry import answer, enquire, rows
+    from authentic_dubber.enquiry import dump as write
+    from library_builder.readers import build_readers
+    from retrieval.library import Library, Policy
+
+    opened = Library.open(library, version)
+    readers = build_readers("light") if clip is None else None
+    enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
+    own = enquiry.clip.speaker if enquiry.clip is not None else None
+    policy = Policy(
+        scope=scope.value,
+        speaker=speaker or own if scope is not ScopeChoice.any else None,
+        film_scope="same" if film is not None else "any",
+        film=film,
+        licences=licence,
+        without=without or (),
+        pinned=pin or (),
+        minimum=minimum,
+        weights=parse_weights(weights) if weights is not None else None,
+        distinct=distinct,
+    )
+    found = answer(opened, enquiry, k, policy)
+    told = rows(found, enquiry, policy)
+    if dump is not None:
+        write(dump, told, found.notes)
+    if as_json:
+        by_modality = {m: [row for row in told if row["modality"] == m] for m in found.hits}
+        typer.echo(json.dumps({**by_modality, "notes": list(found.notes)}, ensure_ascii=False, indent=2))
+    else:
+        _print(found, enquiry, policy, explain=explain)
+
+
+def parse_weights(text: str) -> dict[Modality, float]:
+    """`scene=1,face=.5` as weights.
+
+    Raises:
+        ValueError: not of this form; what modalities there are, the policy knows.
+    """
+    weights: dict[Any, float] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        try:
+            weights[name] = float(value) if equals else float("nan")
+        except ValueError as error:
+            raise ValueError(f"expected weights such as scene=1,face=.5, got {text!r}") from error
+        if not equals:
+            raise ValueError(f"expected weights such as scene=1,face=.5, got {text!r}")
+    return weights
+
+
+def _print(found: Retrieved, enquiry: Enquiry, policy: Policy, *, explain: bool) -> None:
+    from authentic_dubber.enquiry import reasons
+
+    if explain:
+        for modality, caption in enquiry.captions.items():
+            typer.echo(f"asked with {modality}: {caption}")
+    for modality, hits in found.hits.items():
+        typer.echo(f"{modality}:")
+        for hit in hits:
+            typer.echo(f"  {hit.rank}. {hit.score:+.4f}  {hit.clip.id}  {hit.clip.speaker}: {hit.clip.text}")
+            if explain:
+                typer.echo(f"       {reasons(hit, enquiry, policy)}")
+                for of, caption in hit.clip.captions.items():
+                    typer.echo(f"       {of}: {caption}")
+                typer.echo(f"       label: {hit.clip.label or '(none)'}; licence: {hit.clip.licence or '(none)'}")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
