@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 HOMES: dict[str, set[str]] = {
     "faiss": {"retrieval/approximate.py", "retrieval/index.py"},
     "lmdb": {"retrieval/store.py"},
+    "pymilvus": {"retrieval/milvus_server.py"},
     "torch_geometric": {"graphs/attention.py"},
     "av": {"library_builder/media.py", "library_builder/mux.py"},
     "espeakng_loader": {"authentic_dubber/espeak_worker.py"},  # GPL-3.0 stays behind the process border
@@ -46,10 +47,10 @@ HOMES: dict[str, set[str]] = {
     "sklearn": {"authentic_dubber/evaluation/emotion.py", "authentic_dubber/evaluation/speaker_identity.py"},
 }
 """A heavy or bounded module and the only files that may name it."""
-ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "ray", "resemblyzer", "sklearn", "transformers"}
+ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn", "transformers"}
 HEAVY = (
     "torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader",
-    "onnxruntime", "sklearn", "transformers",
+    "onnxruntime", "pymilvus", "sklearn", "transformers",
 )  # fmt: skip
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 DRAWERS = {"util", "utils", "common", "core", "helper", "helpers", "misc", "shared"}
