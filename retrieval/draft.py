@@ -139,7 +139,7 @@ class Draft:
         if not self._segments:
             raise ValueError("expected at least one clip to commit, got none")
         self.join()
-        version = find_content(self.root, self.content)
+        version = find_content(self.root, self.content, asdict(self.budget))
         if version is None:
             ordered = tuple(sorted(self._segments, key=lambda one: (-one.count, one.name)))
             has = {m for one in ordered for m in one.counts}

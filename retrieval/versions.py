@@ -228,8 +228,8 @@ def read_manifest(root: Path, version: str, *, verify: bool = True) -> Manifest:
     return manifest
 
 
-def find_content(root: Path, content: str) -> str | None:
-    """The intact version that already holds this content, if there is one."""
+def find_content(root: Path, content: str, budget: Mapping[str, Any]) -> str | None:
+    """The intact version that already holds this content, with indices of this budget, if there is one."""
     for name in version_names(root):
         if not name.endswith(content[:8]):
             continue
@@ -238,7 +238,7 @@ def find_content(root: Path, content: str) -> str | None:
         except DirtyVersion as error:
             _logger.warning("version %s holds the same clips but cannot be reused: %s", name, error)
             continue
-        if manifest.facts.content == content:
+        if manifest.facts.content == content and manifest.facts.budget == budget:
             return name
     return None
 

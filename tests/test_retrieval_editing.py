@@ -215,6 +215,9 @@ def test_a_library_too_large_to_scan_gets_cells_and_keeps_to_its_budget(
     assert [recipe["kind"] for recipe in recipes] == ["approximate", "exact"]
     assert recipes[0]["recall"] >= 0.98 and recipes[0]["seed"] == 5
     assert manifest.facts.budget == {"recall": 0.98, "memory_bytes": None}
+    again = commit(tmp_path / "lib", clips[:5900], budget=choice.Budget(recall=0.5), seed=5)
+    # The same clips under another budget are another version.
+    assert read_manifest(tmp_path / "lib", again).facts.budget["recall"] == 0.5
     right = asked = 0
     for clip in clips[::60]:
         query = {"scene": clip.emotions["scene"]}
