@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TESTABLE := $(VENV)/.testable
 
-.PHONY: dub test setup lint types clean
+.PHONY: dub test setup setup-tests lint types clean
 
 dub: setup
 	$(BIN)/dub demo --out out
 
-test: setup lint types
+test: setup-tests lint types
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 setup: $(READY)
+
+setup-tests: $(TESTABLE)
 
 # torch comes first, from the pin, so that no later resolution can prefer another build. Which build the pin means is up to
 # the package index: on a machine without a GPU point pip at CPU wheels (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL). Where CI is
@@ -24,15 +27,20 @@ $(READY): pyproject.toml constraints.txt
 	@if [ -n "$$CI" ] && $(BIN)/python -m pip install --dry-run -c constraints.txt torch 2>/dev/null | grep -qi nvidia; \
 	then echo "CI needs the CPU build of torch; set PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL to one" >&2; exit 1; fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "resemblyzer==0.1.4"
 	touch $@
 
-lint: setup
+# What only tests need, a Milvus server and a Ray cluster among it.
+$(TESTABLE): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+lint: setup-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: setup-tests
 	$(BIN)/mypy
 
 clean:

@@ -84,7 +84,7 @@ def build(
     """The digest of everything in a library that was built anew."""
     start = time.perf_counter()
     result = build_library(BuildJob(library, footage), progress=progress, options=options)
-    content = read_manifest(library, result.version).content
+    content = read_manifest(library, result.version).facts.content
     return {"content": content, "clips": result.counts["ok"], "seconds": round(time.perf_counter() - start, 1)}
 
 
