@@ -13,8 +13,9 @@ from typing import Any
 from library_builder.types import MODALITIES, Clip, Emotion, Modality
 
 from .editing import SpaceMismatch, commit
-from .index import FAISS_VERSION, METRICS, Metric
-from .policy import EVERYTHING, SCOPES, Policy, Scope, leave_out
+from .found import Metric
+from .index import FAISS_VERSION
+from .policy import EVERYTHING, SCOPES, Policy, Scope, check_query, leave_out, one_each
 from .search import Answer, Search, search
 from .segment import COLUMNS, Segment
 from .versions import DirtyVersion, Manifest, NoLibrary, current_version, read_manifest
@@ -227,11 +228,9 @@ class Library:
         Raises:
             ValueError: as `top_k`, or there is not one policy per query.
         """
-        each = [policies] * len(queries) if isinstance(policies, Policy) else list(policies)
-        if len(each) != len(queries):
-            raise ValueError(f"expected one policy per query, got {len(each)} for {len(queries)}")
+        each = one_each(policies, queries)
         for query, policy in zip(queries, each, strict=True):
-            _check_query(query, k, policy, metric)
+            check_query(query, k, policy, metric)
             self.check_spaces({modality: emotion.space for modality, emotion in query.items()})
         ordered = [{m: query[m] for m in MODALITIES if m in query} for query in queries]
         searches = [Search.plan(self._segments, q, p) for q, p in zip(ordered, each, strict=True)]
@@ -287,20 +286,3 @@ class Library:
 
 def _hit(clip: Clip, modality: Modality, rank: int, score: float) -> Hit:
     return Hit(clip, modality, rank, score, clip.emotions[modality], clip.emotions.get("audio"))
-
-
-def _check_query(query: Mapping[Modality, Emotion], k: int, policy: Policy, metric: Metric) -> None:
-    if not query:
-        raise ValueError(f"expected a query with an emotion of {', '.join(MODALITIES)}, got an empty one")
-    for modality in query:
-        if modality not in MODALITIES:
-            raise ValueError(f"expected a query of {', '.join(MODALITIES)}, got {modality!r}")
-    if k < 1:
-        raise ValueError(f"expected k >= 1, got {k}")
-    if metric not in METRICS:
-        raise ValueError(f"expected a metric of {', '.join(METRICS)}, got {metric!r}")
-    if policy.weights is not None:
-        if metric == "euclidean":
-            raise ValueError("expected cosines with weights, got euclidean distances")
-        if not any(policy.weights.get(modality) for modality in query):
-            raise ValueError(f"expected a weight for {' or '.join(query)}, got {dict(policy.weights)}")

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from library_builder.types import MODALITIES, Clip, Emotion, Modality
 
 from . import milvus_server as server
-from .index import METRICS, Metric
+from .found import Metric
 from .lazy_ranking import rank
 from .library import Hit, Library, Retrieved, SpaceMismatch
 from .milvus_rows import both, clip_of, number, stored
 from .milvus_search import FETCHED, Asking, Seen, Shelf, look_ahead
 from .milvus_server import Header, MilvusIndex, Progress
-from .policy import EVERYTHING, Policy, leave_out
+from .policy import EVERYTHING, Policy, check_query, leave_out, one_each
 from .ranking import Choice, Ranking
 from .versions import DirtyVersion
 
@@ -234,11 +234,9 @@ class MilvusLibrary:
         Raises:
             ValueError: as `top_k`, or there is not one policy per query.
         """
-        each = [policies] * len(queries) if isinstance(policies, Policy) else list(policies)
-        if len(each) != len(queries):
-            raise ValueError(f"expected one policy per query, got {len(each)} for {len(queries)}")
+        each = one_each(policies, queries)
         for query, policy in zip(queries, each, strict=True):
-            _check(query, k, policy, metric)
+            check_query(query, k, policy, metric)
             self.check_spaces({modality: emotion.space for modality, emotion in query.items()})
         pins = self._pins(each)
         seen = Seen(self._shelf)
@@ -315,20 +313,3 @@ class MilvusLibrary:
     def _records(self, rows: Iterable[int]) -> dict[int, Clip]:
         found = self._shelf.fetch("row", rows, self._fields)
         return {entity["row"]: clip_of(entity) for entity in found}
-
-
-def _check(query: Mapping[Modality, Emotion], k: int, policy: Policy, metric: Metric) -> None:
-    if not query:
-        raise ValueError(f"expected a query with an emotion of {', '.join(MODALITIES)}, got an empty one")
-    for modality in query:
-        if modality not in MODALITIES:
-            raise ValueError(f"expected a query of {', '.join(MODALITIES)}, got {modality!r}")
-    if k < 1:
-        raise ValueError(f"expected k >= 1, got {k}")
-    if metric not in METRICS:
-        raise ValueError(f"expected a metric of {', '.join(METRICS)}, got {metric!r}")
-    if policy.weights is not None:
-        if metric == "euclidean":
-            raise ValueError("expected cosines with weights, got euclidean distances")
-        if not any(policy.weights.get(modality) for modality in query):
-            raise ValueError(f"expected a weight for {' or '.join(query)}, got {dict(policy.weights)}")

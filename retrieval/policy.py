@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
-from library_builder.types import MODALITIES, Clip, Modality
+from library_builder.types import MODALITIES, Clip, Emotion, Modality
+
+from .found import METRICS, Metric
 
 Scope: TypeAlias = Literal["any", "same", "other"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -143,3 +145,38 @@ def check_weights(weights: Mapping[Modality, float]) -> None:
             raise ValueError(f"expected a weight of 0 or more, got {weight} for {modality}")
     if not any(weights.values()):
         raise ValueError(f"expected a weight above 0, got {dict(weights)}")
+
+
+def one_each(policies: Policy | Sequence[Policy], queries: Sequence[Mapping[Modality, Emotion]]) -> list[Policy]:
+    """The policy of each query, of one for all or of a list.
+
+    Raises:
+        ValueError: there is not one policy per query.
+    """
+    each = [policies] * len(queries) if isinstance(policies, Policy) else list(policies)
+    if len(each) != len(queries):
+        raise ValueError(f"expected one policy per query, got {len(each)} for {len(queries)}")
+    return each
+
+
+def check_query(query: Mapping[Modality, Emotion], k: int, policy: Policy, metric: Metric) -> None:
+    """Make sure that this may be asked.
+
+    Raises:
+        ValueError: the query is empty or of an unknown modality, k < 1, the metric is unknown, or weights come with
+            distances or weigh nothing that asks.
+    """
+    if not query:
+        raise ValueError(f"expected a query with an emotion of {', '.join(MODALITIES)}, got an empty one")
+    for modality in query:
+        if modality not in MODALITIES:
+            raise ValueError(f"expected a query of {', '.join(MODALITIES)}, got {modality!r}")
+    if k < 1:
+        raise ValueError(f"expected k >= 1, got {k}")
+    if metric not in METRICS:
+        raise ValueError(f"expected a metric of {', '.join(METRICS)}, got {metric!r}")
+    if policy.weights is not None:
+        if metric == "euclidean":
+            raise ValueError("expected cosines with weights, got euclidean distances")
+        if not any(policy.weights.get(modality) for modality in query):
+            raise ValueError(f"expected a weight for {' or '.join(query)}, got {dict(policy.weights)}")
