@@ -87,14 +87,17 @@ def enquire(
 
 
 def answer(library: Library, enquiry: Enquiry, k: int, policy: Policy) -> Retrieved:
-    """What the library finds. The clip that is asked about is left out, and scopes go by its speaker and film.
+    """What the library finds. The clip that is asked about is left out, and so are other takes of its line.
 
     Raises:
         SpaceMismatch: the library was read by other readers.
         ValueError: as `Library.top_k`.
     """
     if enquiry.clip is not None:
-        policy = replace(policy, without={*policy.without, enquiry.clip.id})
+        own = Library.leave_out(enquiry.clip)
+        policy = replace(
+            policy, without=policy.without | own.without, without_groups=policy.without_groups | own.without_groups
+        )
     return library.top_k(enquiry.query, k, policy=policy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from library_builder.atomic import whole_file
 from library_builder.readers import Readers
 from retrieval import Change, Library, add, commit
 from retrieval.choice import Budget
@@ -16,10 +18,12 @@ from retrieval.lock import builder_lock
 from retrieval.versions import current_version, read_manifest
 
 from .footage_job import BuildJob, find_videos
-from .reading import WORK, BuildOptions, FootageRead, Progress, read_footage
+from .reading import WORK, BuildOptions, FootageRead, Progress, read_footage, working
 
 __all__ = ["BuildJob", "BuildOptions", "BuildResult", "add_footage", "build_library", "find_videos"]
 
+HANDED = "handed-over.json"
+"""In the work folder: which shards the version was made of that a build committed last."""
 REASONS_KEPT = 100
 """Troubles written into the library's own record; all of them are returned."""
 
@@ -120,8 +124,7 @@ def add_footage(
     change = add(
         job.library,
         read.clips(),
-        # Whose shards these are says nothing of the whole library any more.
-        source=_source(read) | {"shards": None},
+        source={"footage": str(read.root)},  # counts and troubles are those of what was built first
         extractors=read.extractors,
         replace=replaced,
         publish=publish,
@@ -135,13 +138,14 @@ def clear_work(library: Path, *, dry: bool = False) -> int:
 
     Raises:
         LibraryLocked: somebody is changing the library.
+        ValueError: a build is reading footage.
     """
     work = library / WORK
     if not work.is_dir():
         return 0
     size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     if not dry:
-        with builder_lock(library, "clearing what builds keep"):
+        with builder_lock(library, "clearing what builds keep"), working(work, alone=True):
             shutil.rmtree(work)
     return size
 
@@ -162,13 +166,16 @@ def _source(read: FootageRead) -> dict[str, Any]:
 
 def _hand_over(library: Path, read: FootageRead, budget: Budget) -> str:
     """Commit what was read, unless the current version was made of the very same shards and is whole."""
+    note = library / WORK / HANDED
+    handed = {"shards": read.digest, "budget": asdict(budget)}
     try:
-        facts = read_manifest(library, current_version(library)).facts
-        # What was added, removed or read anew since is no part of these shards.
-        whole = facts.count == read.counts["ok"] and {m: read.spaces[m] for m in facts.spaces} == facts.spaces
-        if whole and facts.source.get("shards") == read.digest and facts.budget == asdict(budget):
-            return current_version(library)
-    except (FileNotFoundError, ValueError):  # there is none yet, or none that can be kept
+        known = json.loads(note.read_text(encoding="utf-8"))
+        current = current_version(library)
+        if known == {**handed, "version": current} and read_manifest(library, current).version == current:
+            return current
+    except (FileNotFoundError, ValueError):  # nothing was handed over yet, or what was is not whole
         pass
-    source = _source(read) | {"shards": read.digest}
-    return commit(library, read.clips(), source=source, extractors=read.extractors, budget=budget)
+    version = commit(library, read.clips(), source=_source(read), extractors=read.extractors, budget=budget)
+    with whole_file(note) as part:
+        part.write_text(json.dumps({**handed, "version": version}) + "\n", encoding="utf-8")
+    return version

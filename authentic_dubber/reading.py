@@ -11,24 +11,29 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from library_builder.build import BuildConfig
 from library_builder.cues import Cue
-from library_builder.extractors import extractor_facts
+from library_builder.extractors import ExtractorFacts, extractor_facts
 from library_builder.footage import Footage, Register, look_and_cut, open_video
 from library_builder.manifest import ManifestError
 from library_builder.media import MediaError
 from library_builder.planning import Outcome, Work, below, plan_works, portions
 from library_builder.ray_engine import RayOptions, make_on_ray
 from library_builder.shards import Made, Order, counts_of, files_of, read_outcomes, read_troubles, shard_key, sweep
-from library_builder.types import Clip, Modality
+from library_builder.types import Clip
 from library_builder.workers import Loader, make_here, make_local
 
 from .footage_job import BuildJob, Sheets, find_videos, root_of
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there nobody but the user keeps two from clearing one folder
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from library_builder.readers import Readers
@@ -38,6 +43,7 @@ Engine = Literal["local", "ray"]
 
 WORK = "work"
 """The folder of shards inside a library."""
+IN_USE = "in-use"
 
 
 def light_readers() -> Readers:
@@ -113,7 +119,7 @@ class FootageRead:
     read: int
     files: tuple[Outcome, ...]
     problems: tuple[str, ...]
-    extractors: Mapping[str, Mapping[str, Any]]
+    extractors: ExtractorFacts
 
     @property
     def spaces(self) -> dict[str, str]:
@@ -155,6 +161,23 @@ class FootageRead:
                 yield from (outcome.told() for outcome in read_troubles(folder))
 
 
+@contextmanager
+def working(work: Path, *, alone: bool = False) -> Iterator[None]:
+    """The work folder in use: by any number of builds at once, or by one who clears it, alone.
+
+    Raises:
+        ValueError: it is in use already, and not to be shared.
+    """
+    with (work / IN_USE).open("a") as file:
+        try:
+            # Let go by the system when its holder dies, however it dies.
+            if fcntl is not None:
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{work}: expected nobody at work here, a build or its clearing is: try again") from error
+        yield
+
+
 def read_footage(
     job: BuildJob,
     readers: Readers | None = None,
@@ -181,8 +204,12 @@ def read_footage(
     (work / "shards").mkdir(parents=True, exist_ok=True)
     sweep(work)
     readers = readers or options.load()
-    with Register(work / "footage", trusting=not options.rehash) as register, tempfile.TemporaryFile() as file:
-        plan = _Plan(job, options, readers.spaces(), work, register, file)
+    with (
+        working(work),
+        Register(work / "footage", trusting=not options.rehash) as register,
+        tempfile.TemporaryFile() as file,
+    ):
+        plan = _Plan(job, options, extractor_facts(readers), work, register, file)
         plan.draw(videos, root, sheets, progress)
         with closing(_made(plan, readers, progress)) as shards:
             for made in shards:
@@ -260,7 +287,7 @@ class _Plan:
         self,
         job: BuildJob,
         options: BuildOptions,
-        spaces: dict[Modality, str],
+        extractors: ExtractorFacts,
         work: Path,
         register: Register,
         file: IO[bytes],
@@ -271,7 +298,7 @@ class _Plan:
         self.files: list[Outcome] = []
         self.numbers: range = range(0)
         self.total = self.found = self.read = 0
-        self._job, self._spaces, self._register, self._file = job, spaces, register, file
+        self._job, self._extractors, self._register, self._file = job, extractors, register, file
         self._places: list[tuple[int, int]] = []  # where in the file a shard's cues are, and how many
 
     def draw(self, videos: Sequence[Path], root: Path, sheets: Sheets, progress: Progress | None) -> None:
@@ -320,7 +347,7 @@ class _Plan:
                     known[path] = footage
             order = Order(works, number, known, self._job.licence, self.options.config, self.options.cache)
             if len(known) == len(files_of(works)):
-                key = shard_key(order, self._spaces)
+                key = shard_key(order, self._extractors)
                 counts = counts_of(self.work / "shards" / key)
                 if counts is not None and (finish or not counts["failed"]):
                     self.keys[number], self.counts[number] = key, counts

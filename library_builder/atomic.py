@@ -62,8 +62,8 @@ def sync(path: Path) -> None:
     """Waits until the disk holds a file, or a folder's list of names."""
     if path.is_dir() and os.name == "nt":  # Windows opens no folders, and needs no such wait
         return
-    # Windows flushes only handles that may write; a folder opens read-only everywhere else.
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    # Windows flushes only handles that may write; elsewhere a file may be synced that must not be written any more.
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

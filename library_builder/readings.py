@@ -9,13 +9,17 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .build import SOUND_RATE, BuildConfig, ClipEmotions
-from .types import Emotion, Modality, Seconds, space_width
+from .extractors import ExtractorFacts
+from .types import Emotion, Seconds, space_width
+
+_ABANDONED: Seconds = 3600.0
 
 
 def reading_key(
@@ -25,17 +29,17 @@ def reading_key(
     text: str,
     *,
     sound: str | None,
-    spaces: dict[Modality, str],
+    extractors: ExtractorFacts,
     config: BuildConfig,
 ) -> str:
     """A name for everything that decides what extractors make of a clip.
 
     Args:
         media, sound: SHA-256 of the files.
-        spaces: of the readers.
+        extractors: see `extractor_facts`.
     """
-    parts = [media, start, end, text, sound, dict(sorted(spaces.items())), *look_settings(config)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    parts = [media, start, end, text, sound, extractors, *look_settings(config)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def look_settings(config: BuildConfig) -> list[Any]:
@@ -86,3 +90,13 @@ class Readings:
             os.replace(temporary, folder / key)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sweep_readings(folder: Path) -> None:
+    """Removes what killed writers left; a reading is written in far less than the hour a file is given here."""
+    for path in folder.glob("*/.*"):
+        try:
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
+        except FileNotFoundError:  # its writer was not killed after all, or another sweep was quicker
+            continue

@@ -30,11 +30,12 @@ from .ahead import ahead
 from .atomic import sync
 from .build import BuildConfig, Seen, clip_end, clip_outcome, feel, gone_wrong, see
 from .checksum import file_digest
+from .extractors import ExtractorFacts, extractor_facts
 from .footage import Footage, look_at_sound, look_at_video
 from .manifest import ManifestError, read_shard, write_shard
 from .planning import Outcome, Work, without
-from .readings import Readings, look_settings, reading_key
-from .types import Clip, Modality
+from .readings import Readings, look_settings, reading_key, sweep_readings
+from .types import Clip
 
 if TYPE_CHECKING:
     from .readers import Readers
@@ -107,12 +108,13 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A stretch to be decoded: the arguments of `build.see`, and the file as it should be."""
+    """A stretch to be decoded: the arguments of `build.see`, and the files as they should be."""
 
     work: Work
     end: float
     known: Footage
     config: BuildConfig
+    heard: Footage | None = None
 
 
 def look(asked: Look) -> Seen | Exception:
@@ -128,12 +130,15 @@ def look(asked: Look) -> Seen | Exception:
             has_audio=asked.known.has_audio,
         )
         # Decoded before it is compared: whatever was replaced on the way shows.
-        return seen if asked.known.is_still(work.path) else ValueError(CHANGED)
+        same = asked.known.is_still(work.path) and (
+            asked.heard is None or work.sound is None or asked.heard.is_still(work.sound)
+        )
+        return seen if same else ValueError(CHANGED)
     except (ValueError, OSError, RuntimeError) as error:
         return error
 
 
-def shard_key(order: Order, spaces: Mapping[Modality, str]) -> str:
+def shard_key(order: Order, extractors: ExtractorFacts) -> str:
     """The name of everything that decides a shard's content; all its files have to be known.
 
     Raises:
@@ -141,7 +146,7 @@ def shard_key(order: Order, spaces: Mapping[Modality, str]) -> str:
     """
     digests = {name: order.known[path].sha256 for path, name in files_of(order.works).items()}
     rows = [{"id": w.id, "media": w.media, "film": w.film, "cue": asdict(w.cue)} for w in order.works]
-    parts = [SCHEMA, rows, digests, order.licence, dict(sorted(spaces.items())), look_settings(order.config)]
+    parts = [SCHEMA, rows, digests, order.licence, extractors, look_settings(order.config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
@@ -173,15 +178,15 @@ def make_shard(order: Order, desk: Desk) -> Made:
 
 
 def _make_shard(order: Order, desk: Desk) -> Made:
-    spaces = desk.readers.spaces()
-    key = shard_key(order, spaces)
+    extractors = extractor_facts(desk.readers)
+    key = shard_key(order, extractors)
     shards = desk.work / "shards"
     held = {outcome.id: outcome for outcome in _held(shards / key) if outcome.status != "failed"}
     if len(held) == len(order.works):
         desk.tell(len(held))
         return Made(key, order.number, _counts(list(held.values())), 0, order.known)
     desk.tell(len(held))
-    fresh, read = _read([work for work in order.works if work.id not in held], order, desk, spaces)
+    fresh, read = _read([work for work in order.works if work.id not in held], order, desk, extractors)
     held |= {outcome.id: outcome for outcome in fresh}
     outcomes = [held[work.id] for work in order.works]
     _put_down(shards, key, outcomes)
@@ -200,7 +205,7 @@ def _known_all(order: Order) -> Order:
     return replace(order, known=known)
 
 
-def _read(works: Sequence[Work], order: Order, desk: Desk, spaces: dict[Modality, str]) -> tuple[list[Outcome], int]:
+def _read(works: Sequence[Work], order: Order, desk: Desk, extractors: ExtractorFacts) -> tuple[list[Outcome], int]:
     """The outcomes of works that are not held, in any order, and how many extractors were shown."""
     outcomes: list[Outcome] = []
     looks: list[tuple[Look, str]] = []
@@ -209,19 +214,27 @@ def _read(works: Sequence[Work], order: Order, desk: Desk, spaces: dict[Modality
         known = order.known[str(work.path)]
         try:
             end, _ = clip_end(work.cue, known)
-            sound = None if work.sound is None else order.known[str(work.sound)].sha256
+            heard = None if work.sound is None else order.known[str(work.sound)]
         except ValueError as error:
             outcomes.append(gone_wrong(work, error))
             continue
         cue = work.cue
-        key = reading_key(known.sha256, cue.start, end, cue.text, sound=sound, spaces=spaces, config=order.config)
+        key = reading_key(
+            known.sha256,
+            cue.start,
+            end,
+            cue.text,
+            sound=heard.sha256 if heard else None,
+            extractors=extractors,
+            config=order.config,
+        )
         kept = readings.get(key) if readings is not None else None
         if kept is not None:
             outcomes.append(clip_outcome(work, known, kept, order.licence))
         elif order.lost:
             outcomes.append(without(work, "failed", order.lost))
         else:
-            looks.append((Look(work, end, known, order.config), key))
+            looks.append((Look(work, end, known, order.config, heard), key))
     desk.tell(len(outcomes))
     sights = desk.sights or (lambda asked: ahead(look, asked))
     for (asked, key), seen in zip(looks, sights([asked for asked, _ in looks]), strict=True):
@@ -292,6 +305,7 @@ def sweep(work: Path) -> int:
         if host == socket.gethostname() and not _lives(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
             gone += 1
+    sweep_readings(work / "readings")
     return gone
 
 
@@ -358,7 +372,7 @@ def read_outcomes(folder: Path) -> Iterator[Outcome]:
             for line in file:
                 record = json.loads(line)
                 yield Outcome(**record, clip=clips[record["id"]] if record["status"] == "ok" else None)
-    except (OSError, KeyError, TypeError) as error:
+    except (FileNotFoundError, KeyError, TypeError) as error:  # any other trouble of the disk may pass: nothing is lost
         raise ManifestError(f"{folder}: expected a finished shard: {error}") from error
 
 

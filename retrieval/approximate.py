@@ -187,6 +187,19 @@ class ApproximateIndex:
         ]
         return np.concatenate(found)
 
+    def scores(self, query: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Exact cosines of some vectors, -inf where the id is -1.
+
+        Shape:
+            (D,), (C,) -> (C,).
+        """
+        there = ids >= 0
+        known, places = np.unique(ids[there], return_inverse=True)
+        exact = np.full(len(ids), -np.inf)
+        if len(known):
+            exact[there] = score(query, self._read(known), "cosine", places)
+        return exact
+
     def to_gpu(self) -> None:
         """Let the first GPU visit the cells where no filter acts; candidates are re-ranked here as ever.
 
@@ -242,6 +255,10 @@ class ApproximateIndex:
     ) -> list[Found]:
         # One more than k at least, so that a tie of the last candidate with the k-th can be seen.
         want = min(count, max(self.recipe.candidates, math.ceil(self.recipe.candidates * k / RECALL_AT), k + 1))
+        if want > _BLOCK:  # so deep that reading all in turn costs less than reading what cells say
+            return scan(self._fetch, self.ids if allowed is None else self.ids[allowed[self.ids]], queries, k, metric)
+        if want * len(queries) > _BLOCK and len(queries) > 1:  # no more in memory at once
+            return [found for one in queries for found in self._rank(one[None], k, allowed, count, metric)]
         nprobe = min(self.cells, math.ceil(self.recipe.nprobe * len(self) / count))
         rows = self.coarse(queries, want, nprobe, allowed)
         known = np.unique(rows[rows >= 0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .approximate import ApproximateIndex, is_approximate
-from .found import Fetch, best_of
+from .found import Fetch, Found, best_of
 from .index import VectorIndex
 from .recipe import RECALL_AT, Recipe
 
@@ -32,6 +32,10 @@ _CANDIDATES = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024
 _READ_COST = 25_000
 """Reading and scoring a candidate takes as long as scanning so many bytes of codes: 2.5 us at 10 GB/s."""
 _BLOCK = 16_384
+_COPIES = 32
+"""So many candidates are looked at where vectors have copies, which come early or not at all."""
+_ROUNDING = 1e-9
+"""Scores are of float64, and the order of a sum may change their last bits."""
 _HEADER = 1024
 """More than FAISS writes before everything, and the recipe behind it."""
 
@@ -166,6 +170,20 @@ def _places(found: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> npt.N
     return np.where(equal.any(axis=2), equal.argmax(axis=2), found.shape[1])
 
 
+def _reached(
+    index: ApproximateIndex, query: npt.NDArray[np.float32], found: npt.NDArray[np.int64], truth: Found
+) -> npt.NDArray[np.intp]:
+    """After how many candidates each of the nearest was among them. Where copies make it chance which those are, as
+    of a sentence said a thousand times, whatever scores as high is as good.
+    """
+    most = min(RECALL_AT, len(truth.ids))
+    bound = truth.scores[most - 1]
+    if len(truth.ids) == most or truth.scores[most] < bound - _ROUNDING:
+        return _places(found[None], truth.ids[None, :most])[0]
+    near = np.flatnonzero(index.scores(query, found[:_COPIES]) >= bound - _ROUNDING)
+    return np.concatenate([near, np.full(most, len(found))])[:most]
+
+
 def _samples(count: int, factory: str, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Places that train and places that ask, both ascending and none in both."""
     named = re.match(r"IVF(\d+)", factory)
@@ -186,8 +204,10 @@ def _fill(
     queries: npt.NDArray[np.float32],
     own: npt.NDArray[np.int64],
     progress: Callable[[int], object],
-) -> npt.NDArray[np.int64]:
-    """Add every vector and, on the same way through them, find what the queries should get, themselves left out."""
+) -> list[Found]:
+    """Add every vector and, on the same way through them, find what each query should get, itself left out: one more
+    than recall is measured among, so that it shows where that is a matter of chance.
+    """
     best = None
     for begin in range(0, len(ids), _BLOCK):
         some = ids[begin : begin + _BLOCK]
@@ -195,20 +215,23 @@ def _fill(
         index.add(some, vectors)
         exact = VectorIndex(index.width)
         exact.add(some, vectors)
-        found = exact.search_many(queries, RECALL_AT + 1)
+        found = exact.search_many(queries, RECALL_AT + 2)
         pairs = zip(best, found, strict=True) if best else ((one,) for one in found)
-        best = [best_of(parts, RECALL_AT + 1) for parts in pairs]
+        best = [best_of(parts, RECALL_AT + 2) for parts in pairs]
         progress(len(some))
     assert best is not None
-    most = min(RECALL_AT, len(ids) - 1)
-    return np.stack([found.ids[found.ids != one][:most] for found, one in zip(best, own, strict=True)])
+    kept = [found.ids != one for found, one in zip(best, own, strict=True)]
+    return [
+        Found(found.ids[here][: RECALL_AT + 1], found.scores[here][: RECALL_AT + 1], found.allowed)
+        for found, here in zip(best, kept, strict=True)
+    ]
 
 
 def _tune(
     index: ApproximateIndex,
     queries: npt.NDArray[np.float32],
     own: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.int64],
+    truth: Sequence[Found],
     budget: Budget,
 ) -> Recipe:
     """The cheapest search that meets the recall. Cost is counted, not timed, so that a seed gives one recipe."""
@@ -221,7 +244,7 @@ def _tune(
         found = np.stack(
             [np.append(row[row != one], -1)[: found.shape[1]] for row, one in zip(found, own, strict=True)]
         )
-        places = _places(found, truth)
+        places = np.concatenate([_reached(index, *each) for each in zip(queries, found, truth, strict=True)])
         for candidates in _CANDIDATES:
             recall = float((places < candidates).mean())
             reached = max(reached, recall)

@@ -16,7 +16,7 @@ from typing import Any
 from library_builder.checksum import file_digest
 from library_builder.types import MODALITIES, Modality
 
-from .choice import Budget
+from .choice import Budget, BudgetMissed
 from .index import FAISS_VERSION
 from .lock import builder_lock
 from .segment import Segment, index_name, write_segment
@@ -34,8 +34,8 @@ from .versions import (
     staging,
 )
 
-MOST_CLIPS = 1 << 22
-"""Of one segment, whose index is made in memory: codes of 1024 vectors' bytes each, four gigabytes."""
+MOST_CLIPS = 1 << 20
+"""Of one segment: its index is made in memory, and removing a clip writes its segment anew."""
 _SMALL, _JOIN = 1024, 4
 """Segments of like size are joined when there are so many: a search asks each of them."""
 
@@ -109,8 +109,15 @@ class Draft:
             for one in together:  # those kept are links, whose originals were checked by nobody yet
                 self._check_kept(one)
             values = heapq.merge(*(one.store.values() for one in opened), key=lambda value: str(header(value)["id"]))
+            before, there = list(self._segments), set(self.folder.iterdir())
             self._segments = [one for one in self._segments if one not in together]
-            self.write(values)
+            try:
+                self.write(values)
+            except BudgetMissed:  # apart they keep to the budget, if not to the speed
+                self._segments = before
+                for path in set(self.folder.iterdir()) - there:
+                    path.unlink()
+                continue
             for one in together:
                 for path in self.folder.glob(f"{one.name}*"):
                     path.unlink()

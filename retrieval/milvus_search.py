@@ -171,7 +171,7 @@ class Asking:
                     return rows, True
                 return _above(rows, scores, scores[wanted - 1] - self._margin(modality)), False
             if not self.shelf.index.exact:
-                return rows, False
+                return rows, limit == self.shelf.most  # the server gives no more, however often it is asked
             if wanted <= len(rows) and scores[-1] < (bound := scores[wanted - 1] - self._margin(modality)):
                 return _above(rows, scores, bound), False
             if limit == self.shelf.most:

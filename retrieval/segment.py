@@ -176,11 +176,13 @@ class Segment:
         """Which rows a policy's columns allow, shape (N,); None when all are."""
         if mask is None:
             return None
-        if mask not in self._masks:
+        allowed = self._masks.get(mask)
+        if allowed is None:  # another thread may make the same one meanwhile, or forget it: each keeps what it made
+            allowed = self._allowed(mask)
             if len(self._masks) >= MOST_MASKS:
                 self._masks.clear()
-            self._masks[mask] = self._allowed(mask)
-        return self._masks[mask]
+            self._masks[mask] = allowed
+        return allowed
 
     def search(
         self,

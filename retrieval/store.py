@@ -257,6 +257,10 @@ def _read(path: Path) -> lmdb.Environment:
         return lmdb.open(str(path.resolve()), subdir=False, readonly=True, lock=False, readahead=False)
     except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
         raise ValueError(f"{path}: expected an LMDB file, got another: {error}") from error
+    except lmdb.Error as error:
+        if not path.exists():  # collected between a look and this one
+            raise FileNotFoundError(f"expected records at {path}, got no file") from error
+        raise
 
 
 def _values(transaction: lmdb.Transaction) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ from .versions import (
     NoLibrary,
     OldSchema,
     current_version,
+    is_file_name,
     number_of,
     point,
     read_manifest,
@@ -115,6 +116,7 @@ def keep(root: Path, version: str) -> None:
     """
     version_folder(root, version)
     with builder_lock(root, "keeping a version"):
+        version_folder(root, version)  # whoever collects versions holds the lock too
         (root / KEPT).mkdir(exist_ok=True)
         (root / KEPT / version).touch()
         sync(root / KEPT)
@@ -277,17 +279,26 @@ def _problems(root: Path, names: tuple[str, ...], digests: dict[tuple[int, int],
         except (NoLibrary, DirtyVersion) as error:
             yield str(error)
             continue
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.iterdir() if folder.is_dir() else ()):
             expected = manifest.files.get(path.name)
             if path.name == MANIFEST:
                 continue
             if expected is None:
                 yield f"{path}: not of this version, its manifest names no such file"
                 continue
-            facts = path.stat()
-            key = facts.st_dev, facts.st_ino
-            if key not in digests:
-                digests[key] = file_digest(path)
+            try:
+                facts = path.stat()
+                key = facts.st_dev, facts.st_ino
+                if key not in digests:
+                    digests[key] = file_digest(path)
+            except FileNotFoundError:
+                if not folder.is_dir():  # collected meanwhile: no version, no problem
+                    break
+                yield f"{path}: was there, and is missing now"
+                continue
+            except OSError as error:
+                yield f"{path} cannot be read: {error.strerror}"
+                continue
             if digests[key] != expected:
                 yield f"{path} was altered: expected SHA-256 {expected[:12]}, got {digests[key][:12]}"
 
@@ -300,7 +311,9 @@ def _old_problems(folder: Path) -> Iterator[str]:
         yield f"{folder / MANIFEST}: expected a library manifest of schema 1, got {error!r}"
         return
     for name, expected in files.items():
-        if not (folder / name).is_file() or file_digest(folder / name) != expected:
+        if not is_file_name(name):
+            yield f"{folder / MANIFEST}: names {name!r}, which is no file of a version"
+        elif not (folder / name).is_file() or file_digest(folder / name) != expected:
             yield f"{folder / name} was altered, or is missing"
 
 

@@ -149,6 +149,11 @@ class Manifest:
         return self.facts.source
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a version's file may be called so; a path is none."""
+    return _FILE_NAME.fullmatch(name) is not None
+
+
 def version_names(root: Path) -> tuple[str, ...]:
     """Names of the finished versions, oldest first; temporary folders and folders without a manifest are not seen."""
     if not root.is_dir():
@@ -374,10 +379,14 @@ def _parse(folder: Path) -> Manifest:
         segments = tuple(SegmentFacts(**one) for one in values.pop("segments"))
         version, created, files = (values.pop(key) for key in ("version", "created", "files"))
         facts = Facts(segments, **{key: value for key, value in values.items() if key not in ("schema", "seal")})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        own, named = _sums(facts), str(sums["content"])
+        files = {str(name): str(digest) for name, digest in files.items()}
+    except DirtyVersion:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DirtyVersion(f"{path}: expected a library manifest, got {error!r}") from error
-    if version != folder.name or not folder.name.endswith(sums["content"][:8]):
+    if version != folder.name or not folder.name.endswith(named[:8]):
         raise DirtyVersion(f"{path}: expected the manifest of {folder.name}, got that of {version}")
-    if _sums(facts) != sums:
+    if own != sums:
         raise DirtyVersion(f"{folder} contradicts its manifest: its segments are not the content it names")
     return Manifest(schema, version, created, facts, files)

@@ -37,7 +37,7 @@ def info(library: LibraryFolder, as_json: AsJson = False) -> None:
     """Show what LIB holds: clips per modality, speaker and film, and its emotion spaces."""
     from retrieval.library import Library
 
-    facts = Library.open(library).info()
+    facts = Library.open(library, verify=False).info()
     if as_json:
         _print_json(facts)
         return

@@ -82,7 +82,7 @@ def search(
     from library_builder.readers import build_readers
     from retrieval.library import Library, Policy
 
-    opened = Library.open(library, version)
+    opened = Library.open(library, version, verify=False)
     readers = build_readers("light") if clip is None else None
     enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     own = enquiry.clip.speaker if enquiry.clip is not None else None
