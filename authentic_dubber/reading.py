@@ -24,7 +24,17 @@ from library_builder.manifest import ManifestError
 from library_builder.media import MediaError
 from library_builder.planning import Outcome, Work, below, plan_works, portions
 from library_builder.ray_engine import RayOptions, make_on_ray
-from library_builder.shards import Made, Order, counts_of, files_of, read_outcomes, read_troubles, shard_key, sweep
+from library_builder.shards import (
+    Made,
+    Order,
+    counts_of,
+    files_of,
+    make_shard,
+    read_outcomes,
+    read_troubles,
+    shard_key,
+    sweep,
+)
 from library_builder.types import Clip, Modality
 from library_builder.workers import Loader, make_here, make_local
 
@@ -228,9 +238,11 @@ def _made(plan: _Plan, readers: Readers, progress: Progress | None) -> Generator
             orders(), work, options.load, tell, workers=options.workers, retries=options.retries, options=options.ray
         )
     elif options.workers > 1:
-        yield from make_local(orders(), work, options.load, tell, workers=options.workers, retries=options.retries)
+        yield from make_local(
+            orders(), work, options.load, tell, make_shard, workers=options.workers, retries=options.retries
+        )
     else:
-        yield from make_here(orders(), work, readers, tell)
+        yield from make_here(orders(), work, readers, tell, make_shard)
 
 
 class _Counting:
