@@ -1,4 +1,4 @@
-"""Two versions of a library side by side: do they find the same clips, how many different ones, and of what feeling?
+"""Two versions of a library side by side: whether they find the same clips, how many different ones, of what feeling.
 
 The clips that both have are the queries. What a query may find is what a training line may: not itself, and no other
 take of its line by its speaker.
@@ -231,7 +231,7 @@ def agreement(
     places = flat.reshape(-1, 2)
     names, kinds = np.unique([labels[number] for number in involved.tolist()], return_inverse=True)
     if len(names) == 1:
-        return Agreement(None, len(places), reason=f"all {len(involved)} clips carry the label {names[0]!r}")
+        return Agreement(None, len(places), reason=f"all {len(involved)} clips carry the label {str(names[0])!r}")
     random = np.random.default_rng(seed)
     dealt = [_share(random.permutation(kinds), places) for _ in range(shuffles)]
     low, high = np.quantile(dealt, [0.025, 0.975]).tolist()

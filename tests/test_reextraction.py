@@ -20,6 +20,7 @@ from library_builder.mux import write_video
 from library_builder.types import Emotion, Frame, Modality, Reading
 from retrieval.library import Library
 from retrieval.versions import current_version, version_names
+
 from . import toy_readers
 
 
@@ -169,11 +170,16 @@ def test_what_an_extractor_finds_no_more_is_gone_with_its_caption(library: Path)
     assert {clip.notes for clip in new} == {("face: none", "audio: the footage has no sound")}
 
 
-def test_workers_make_the_same_version(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_make_the_same_version_though_one_is_killed(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(toy_readers.LOG, str(tmp_path / "log"))
+    monkeypatch.setenv(toy_readers.DEATHS, str(tmp_path / "deaths"))
+    (tmp_path / "deaths").mkdir()
+    (tmp_path / "deaths" / "first").touch()
     options = AgainOptions(workers=2, order_clips=3, load=toy_readers.load)
     done = reextract(library, "scene", toy_readers.load(), options=options)
-    assert toy_readers.seen() == done.read == 6
+    assert toy_readers.seen() == 7 and len(Library.open(library, done.version)) == 6, "the clip it died of came again"
     shutil.rmtree(library / "work")
     assert reextract(library, "scene", toy_readers.load(), onto=done.parent).version == done.version
 
