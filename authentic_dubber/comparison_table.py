@@ -65,7 +65,8 @@ def text(found: Comparison) -> str:
     one, other = found.versions
     table = [Row("modality", "measure", "unit", one, other), *rows(found)]
     cells = [(row.modality, row.measure, row.unit, row.first, row.second) for row in table]
-    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    # A cell that is of both versions may run on under the second.
+    widths = [max(len(row[column]) for row in cells if row[4] or column < 3) for column in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([*head(found), "", *lines])
 
@@ -94,8 +95,11 @@ def _rows(modality: str, one: Compared, k: int) -> Iterator[Row]:
     overlap = "not measured (nothing found)" if one.overlap is None else f"{one.overlap:.3f}"
     yield Row(modality, f"top-{k} overlap", "share", f"{overlap} (n = {one.queries} queries)")
     yield Row(modality, "distinct hits", "clips", *(f"{side.distinct} of {side.clips}" for side in one.sides))
-    yield Row(modality, f"label agreement@{k}", "share", *(_share(side.agreement) for side in one.sides))
-    yield Row(modality, "  labels shuffled", "share", *(_shuffled(side.agreement) for side in one.sides))
+    told = [_share(side.agreement) for side in one.sides]
+    measured = any(side.agreement.share is not None for side in one.sides)
+    yield Row(modality, f"label agreement@{k}", "share", *(told if measured else list(dict.fromkeys(told))))
+    if measured:
+        yield Row(modality, "  labels shuffled", "share", *(_shuffled(side.agreement) for side in one.sides))
 
 
 def _extractor(side: Side) -> str:

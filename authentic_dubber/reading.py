@@ -57,6 +57,13 @@ def light_readers() -> Readers:
     return build_readers("light")
 
 
+def readers_like(spaces: Mapping[str, str]) -> Readers:
+    """The extractors that a library of these spaces was read by, as far as they are ours; light ones otherwise."""
+    from library_builder.readers import readers_of
+
+    return readers_of(spaces)
+
+
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """How footage is read. Nothing of it but `config` changes a clip.
