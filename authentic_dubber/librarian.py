@@ -112,7 +112,7 @@ def add_footage(
     """
     opened, options = Library.open(job.library, onto, verify=False), options or BuildOptions()
     if options.load is light_readers:  # a modality may have been read again by another extractor since the build
-        options = replace(options, load=partial(readers_like, dict(opened.spaces)))
+        options = replace(options, load=partial(readers_like, {str(m): space for m, space in opened.spaces.items()}))
     known = opened.info()["source"].get("footage")
     if isinstance(known, str):
         root = Path(known)

@@ -106,7 +106,8 @@ def load_readers(modality: Modality, extractor: str) -> Readers:
     """
     from library_builder.readers import build_reader, build_readers
 
-    return replace(build_readers("light"), **{modality: build_reader(modality, extractor)})
+    one: dict[str, Any] = {modality: build_reader(modality, extractor)}
+    return replace(build_readers("light"), **one)
 
 
 def reextract(

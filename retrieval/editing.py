@@ -272,15 +272,11 @@ class _Readings:
         match reading:
             case Reading(emotion, caption, notes):
                 captions = {str(self._modality): caption} if caption else {}
-                return Clip(
-                    id, "-", 0, 1, "", "whole", captions=captions, emotions={self._modality: emotion}, notes=notes
-                )
+                return Clip(id, "-", 0, 1, "", "whole", "", captions, {self._modality: emotion}, notes)
             case Emotion():
                 return Clip(id, "-", 0, 1, emotions={self._modality: reading})
-            case Unread(notes):
-                return Clip(id, "-", 0, 1, "", "whole", notes=notes)
-            case None:
-                return Clip(id, "-", 0, 1, "", "whole")
+            case Unread() | None:
+                return Clip(id, "-", 0, 1, "", "whole", notes=reading.notes if reading else ())
 
 
 def _parent(root: Path) -> Manifest | None:

@@ -83,7 +83,7 @@ def search(
     from retrieval.library import Library, Policy
 
     opened = Library.open(library, version)
-    readers = readers_of(opened.spaces) if clip is None else None
+    readers = readers_of({str(m): space for m, space in opened.spaces.items()}) if clip is None else None
     enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     own = enquiry.clip.speaker if enquiry.clip is not None else None
     policy = Policy(
