@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from library_builder.readers import build_readers
+from library_builder.readers import readers_of
 from vocoder.checkpoint import load_generator
 from vocoder.storage import load_strictly, read_config, read_tensors
 
@@ -158,7 +158,7 @@ def load_parts(folder: Path | None, device: str, lexicon: Path | None = None) ->
         "vocoder": vocoder.to(where),
         "frontend": TextFrontend(Espeak(), None if lexicon is None else Lexicon.read(lexicon)),
         "speakers": GE2E(),
-        "readers": build_readers("light"),
+        "readers": readers_of(model.config.spaces),
         "card": card,
         "device": where,
     }

@@ -96,7 +96,9 @@ def answer(library: Library, enquiry: Enquiry, k: int, policy: Policy) -> Retrie
     if enquiry.clip is not None:
         own = Library.leave_out(enquiry.clip)
         policy = replace(
-            policy, without=policy.without | own.without, without_groups=policy.without_groups | own.without_groups
+            policy,
+            without={*policy.without, *own.without},
+            without_groups={*policy.without_groups, *own.without_groups},
         )
     return library.top_k(enquiry.query, k, policy=policy)
 

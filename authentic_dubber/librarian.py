@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from retrieval.lock import builder_lock
 from retrieval.versions import current_version, read_manifest
 
 from .footage_job import BuildJob, find_videos
-from .reading import WORK, BuildOptions, FootageRead, Progress, read_footage, working
+from .reading import WORK, BuildOptions, FootageRead, Progress, light_readers, read_footage, readers_like, working
 
 __all__ = ["BuildJob", "BuildOptions", "BuildResult", "add_footage", "build_library", "find_videos"]
 
@@ -104,6 +105,7 @@ def add_footage(
     """Read more footage into a library that is there: a new version that shares with the one before.
 
     Args:
+        readers: those of the library's own spaces by default.
         replaced: let a clip that was read again take the place of the one of its id.
         publish: make the version current; without it, it waits.
         onto: the version to add to; the current one by default.
@@ -112,7 +114,10 @@ def add_footage(
         FileNotFoundError: footage or a cue sheet is missing, or there is no library.
         ValueError: nothing usable, or footage that does not lie where the library's other footage does.
     """
-    known = Library.open(job.library, onto, verify=False).info()["source"].get("footage")
+    opened, options = Library.open(job.library, onto, verify=False), options or BuildOptions()
+    if options.load is light_readers:  # a modality may have been read again by another extractor since the build
+        options = replace(options, load=partial(readers_like, {str(m): space for m, space in opened.spaces.items()}))
+    known = opened.info()["source"].get("footage")
     if isinstance(known, str):
         root = Path(known)
         outside = [video for video in find_videos(job.footage) if not video.is_relative_to(root)]

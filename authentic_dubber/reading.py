@@ -24,7 +24,17 @@ from library_builder.manifest import ManifestError
 from library_builder.media import MediaError
 from library_builder.planning import Outcome, Work, below, plan_works, portions
 from library_builder.ray_engine import RayOptions, make_on_ray
-from library_builder.shards import Made, Order, counts_of, files_of, read_outcomes, read_troubles, shard_key, sweep
+from library_builder.shards import (
+    Made,
+    Order,
+    counts_of,
+    files_of,
+    make_shard,
+    read_outcomes,
+    read_troubles,
+    shard_key,
+    sweep,
+)
 from library_builder.types import Clip
 from library_builder.workers import Loader, make_here, make_local
 
@@ -51,6 +61,13 @@ def light_readers() -> Readers:
     from library_builder.readers import build_readers
 
     return build_readers("light")
+
+
+def readers_like(spaces: Mapping[str, str]) -> Readers:
+    """The extractors that a library of these spaces was read by, as far as they are ours; light ones otherwise."""
+    from library_builder.readers import readers_of
+
+    return readers_of(spaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,15 +233,11 @@ def read_footage(
                 plan.take(made)
         if options.part is None:
             register.compact()
-    counts = Counter(skipped=len(sheets.problems))
-    counts.update(outcome.status for outcome in plan.files)
-    for number in plan.numbers:
-        counts.update(plan.counts[number])
     return FootageRead(
         work=work,
         root=root,
         keys=tuple(plan.keys[number] for number in plan.numbers),
-        counts={status: counts[status] for status in ("ok", "skipped", "failed")},
+        counts=plan.outcomes(len(sheets.problems)),
         read=plan.read,
         files=tuple(plan.files),
         problems=tuple(sheets.problems),
@@ -255,9 +268,11 @@ def _made(plan: _Plan, readers: Readers, progress: Progress | None) -> Generator
             orders(), work, options.load, tell, workers=options.workers, retries=options.retries, options=options.ray
         )
     elif options.workers > 1:
-        yield from make_local(orders(), work, options.load, tell, workers=options.workers, retries=options.retries)
+        yield from make_local(
+            orders(), work, options.load, tell, make_shard, workers=options.workers, retries=options.retries
+        )
     else:
-        yield from make_here(orders(), work, readers, tell)
+        yield from make_here(orders(), work, readers, tell, make_shard)
 
 
 class _Counting:
@@ -358,6 +373,14 @@ class _Plan:
     def _works(self, number: int) -> tuple[Work, ...]:
         self._file.seek(self._places[number][0])
         return tuple(Work.from_record(record) for record in json.loads(self._file.readline()))
+
+    def outcomes(self, problems: int) -> dict[str, int]:
+        """How many of each kind there are, rows that nobody understood among the skipped."""
+        counts = Counter(skipped=problems)
+        counts.update(outcome.status for outcome in self.files)
+        for number in self.numbers:
+            counts.update(self.counts[number])
+        return {status: counts[status] for status in ("ok", "skipped", "failed")}
 
     def take(self, made: Made) -> None:
         """Note a shard that was made."""

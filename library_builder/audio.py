@@ -92,8 +92,17 @@ def _emotion(scores: Mapping[str, float]) -> Emotion:
 
 def standardise(figures: Mapping[str, float]) -> dict[str, float]:
     """Figures in standard deviations from ordinary speech, limited to ±3; those not taken are left out."""
+    return limited(figures, SPEECH)
+
+
+def limited(figures: Mapping[str, float], norms: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Figures in standard deviations from their means, limited to ±3; those not taken are left out.
+
+    Args:
+        norms: per figure its mean and standard deviation.
+    """
     scores = {}
-    for name, (mean, spread) in SPEECH.items():
+    for name, (mean, spread) in norms.items():
         if np.isfinite(figures[name]):
             scores[name] = float(np.clip((figures[name] - mean) / spread, -_LIMIT, _LIMIT))
     return scores

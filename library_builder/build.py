@@ -1,7 +1,7 @@
 """Footage to clips that know what they feel: look and listen, and say of every cue what became of it.
 
-Extractors are called in `feel` alone, on what `see` gathered. They are handed pictures, sound and words, so nothing
-else (a corpus's emotion label, a file name, who is speaking) can reach a vector.
+Extractors are called in `feel` and `feel_again` alone, on what `see` gathered. They are handed pictures, sound and
+words, so nothing else (a corpus's emotion label, a file name, who is speaking) can reach a vector.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from .cut import CutConfig, cut
 from .footage import Footage, look_at_video
 from .media import MediaError, Wave, probe, read_wave, sample_frames
 from .planning import Outcome, Work, below, plan_works, without
-from .types import Clip, Emotion, Frame, Hertz, Modality, Reading, Seconds
+from .types import MODALITIES, Clip, Emotion, Frame, Hertz, Modality, Reading, Seconds
 
 if TYPE_CHECKING:
     from .readers import Readers
 
 SOUND_RATE: Hertz = 16_000
 """Sample rate at which extractors hear: enough for a voice, and what speech models are trained on."""
+
+HEARD_FROM = "audio: heard from "
+"""The note of a clip that was heard from a file of its own; the file's path follows."""
 
 END_TOLERANCE: Seconds = 0.1
 """A cue may end this much after the footage without a note: subtitles are rounded generously."""
@@ -122,43 +125,96 @@ def see(
         FileNotFoundError, MediaError: as `read_clip`.
         SkipError: fewer than two different pictures.
     """
-    config = config or BuildConfig()
+    frames = watch(media, start, end, config or BuildConfig())
+    return Seen(frames, listen(media, start, end, sound=sound, has_audio=has_audio))
+
+
+def watch(media: Path, start: Seconds, end: Seconds, config: BuildConfig) -> tuple[Frame, ...]:
+    """The pictures of a stretch that extractors are shown.
+
+    Raises:
+        FileNotFoundError, MediaError, SkipError: as `see`.
+    """
     frames = sample_frames(media, start=start, end=end, count=config.frames_per_clip, max_height=config.max_height)
     if len(frames) < 2:
         raise SkipError(f"expected at least two pictures from {start:.3f} to {end:.3f} s, got {len(frames)}")
+    return frames
+
+
+def listen(
+    media: Path, start: Seconds, end: Seconds, *, sound: Path | None = None, has_audio: bool | None = None
+) -> Wave | None:
+    """The sound of a stretch at `SOUND_RATE`, or all of a file of its own; None for footage without any.
+
+    Raises:
+        FileNotFoundError, MediaError: as `see`.
+    """
     if sound is not None:
-        return Seen(frames, read_wave(sound, sample_rate=SOUND_RATE))
+        return read_wave(sound, sample_rate=SOUND_RATE)
     if not (probe(media).has_audio if has_audio is None else has_audio):
-        return Seen(frames, None)
-    return Seen(frames, read_wave(media, sample_rate=SOUND_RATE, start=start, end=end))
+        return None
+    return read_wave(media, sample_rate=SOUND_RATE, start=start, end=end)
 
 
 def feel(seen: Seen, text: str, readers: Readers) -> ClipEmotions:
-    """What the extractors make of a stretch. The only place where they see a library's footage.
+    """What the extractors make of a stretch. With `feel_again` the only place where they see footage.
 
     Raises:
         SkipError: there is nothing that any extractor could read.
     """
     notes: list[str] = []
-    readings: dict[Modality, Reading | None] = {"scene": readers.scene.read(seen.frames)}
-    face = readers.face.read(seen.frames)
-    readings["face"] = face.reading
-    notes += face.notes
-    captions: dict[str, str] = {m: r.caption for m, r in readings.items() if r is not None and r.caption}
-    readings["text"] = readers.text.read(text, captions)
-    wave = seen.wave
-    readings["audio"] = readers.audio.read(wave, SOUND_RATE) if wave is not None and wave.size else None
-    if readings["audio"] is None:
-        notes.append("audio: the footage has no sound" if wave is None else "audio: silent")
-    there = {modality: reading for modality, reading in readings.items() if reading is not None}
+    there: dict[Modality, Reading] = {}
+    captions: dict[str, str] = {}
+    for modality in MODALITIES:  # the words come after the pictures, whose captions they are read with
+        reading, missing = _feel_one(modality, seen, text, captions, readers)
+        notes += missing
+        if reading is not None:
+            there[modality] = reading
+            if reading.caption:
+                captions[modality] = reading.caption
     if not there:
         raise SkipError("no extractor found anything to read")
-    for reading in there.values():
-        notes += reading.notes
+    return _felt(there, notes)
+
+
+def feel_again(
+    modality: Modality, seen: Seen, text: str, captions: Mapping[str, str], readers: Readers
+) -> ClipEmotions:
+    """What one extractor makes of a stretch, as `feel` would have it; no emotion where it finds nothing to read.
+
+    Args:
+        seen: what that extractor is shown; the rest may be empty.
+        captions: of the stretch's scene and face, which the words are read with.
+    """
+    reading, missing = _feel_one(modality, seen, text, captions, readers)
+    return _felt({} if reading is None else {modality: reading}, missing)
+
+
+def _feel_one(
+    modality: Modality, seen: Seen, text: str, captions: Mapping[str, str], readers: Readers
+) -> tuple[Reading | None, Sequence[str]]:
+    """One extractor's reading, and what is to be said of it besides."""
+    match modality:
+        case "scene":
+            return readers.scene.read(seen.frames), ()
+        case "face":
+            face = readers.face.read(seen.frames)
+            return face.reading, face.notes
+        case "text":
+            return readers.text.read(text, captions), ()
+        case "audio":
+            wave = seen.wave
+            reading = readers.audio.read(wave, SOUND_RATE) if wave is not None and wave.size else None
+            silent = "audio: the footage has no sound" if wave is None else "audio: silent"
+            return reading, () if reading is not None else (silent,)
+
+
+def _felt(there: Mapping[Modality, Reading], notes: Sequence[str]) -> ClipEmotions:
+    said = [*notes, *(note for reading in there.values() for note in reading.notes)]
     return ClipEmotions(
         emotions={modality: reading.emotion for modality, reading in there.items()},
         captions={modality: reading.caption for modality, reading in there.items() if reading.caption},
-        notes=tuple(dict.fromkeys(notes)),  # a reader may repeat in its reading what it said of the track
+        notes=tuple(dict.fromkeys(said)),  # a reader may repeat in its reading what it said of the track
     )
 
 
@@ -232,7 +288,7 @@ def clip_outcome(work: Work, known: Footage, read: ClipEmotions, licence: str | 
     """
     cue = work.cue
     end, late = clip_end(cue, known)
-    heard = () if cue.audio is None else (f"audio: heard from {cue.audio}",)
+    heard = () if cue.audio is None else (f"{HEARD_FROM}{cue.audio}",)
     clip = Clip(
         id=work.id,
         media=work.media,

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 
@@ -68,6 +68,9 @@ class Order:
     config: BuildConfig = field(default_factory=BuildConfig)
     cache: bool = True
     lost: str = ""
+
+
+OrderKind = TypeVar("OrderKind", bound=Order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ def make_shard(order: Order, desk: Desk) -> Made:
     if twice:
         raise ValueError(f"expected each clip id once, got {twice[0]!r} again")
     try:
-        return _make_shard(_known_all(order), desk)
+        return _make_shard(look_at_files(order), desk)
     except OSError as error:
         why = f"{error.strerror or error}; finished shards are kept, run again to go on"
         raise OSError(error.errno, why, error.filename or str(desk.work)) from error
@@ -193,7 +196,7 @@ def _make_shard(order: Order, desk: Desk) -> Made:
     return Made(key, order.number, _counts(outcomes), read, order.known)
 
 
-def _known_all(order: Order) -> Order:
+def look_at_files(order: OrderKind) -> OrderKind:
     """The order with every file of it looked at, and files that changed since looked at again."""
     known: dict[str, Footage] = {}
     videos = {str(work.path) for work in order.works}

@@ -96,6 +96,13 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A modality in which an extractor found nothing, and why."""
+
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A stretch of footage and what it feels, per modality.
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .shards import Desk, Made, Order, make_shard
+from .shards import Desk, Order, OrderKind
 from .threads import one_thread
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 READY = "ready"
 
+MadeKind = TypeVar("MadeKind")
 Tell: TypeAlias = Callable[[int], None]
 Loader: TypeAlias = "Callable[[], Readers]"
 """Loads the extractors. It is sent to every worker, so it is a function that can be imported there by its name."""
@@ -35,8 +36,10 @@ class WorkerDied(RuntimeError):
     """Workers do not start, or die of a shard even when they are to read none of its clips."""
 
 
-def make_here(orders: Iterable[Order], work: Path, readers: Readers, tell: Tell) -> Iterator[Made]:
-    """Shards made by this very process, in order.
+def make_here(
+    orders: Iterable[OrderKind], work: Path, readers: Readers, tell: Tell, make: Callable[[OrderKind, Desk], MadeKind]
+) -> Iterator[MadeKind]:
+    """What `make` makes of orders in this very process, in order.
 
     Raises:
         OSError: the work folder cannot be written.
@@ -44,15 +47,23 @@ def make_here(orders: Iterable[Order], work: Path, readers: Readers, tell: Tell)
     with one_thread():
         desk = Desk(work, readers, tell=tell)
         for order in orders:
-            yield make_shard(order, desk)
+            yield make(order, desk)
 
 
 def make_local(
-    orders: Iterable[Order], work: Path, load: Loader, tell: Tell, *, workers: int, retries: int
-) -> Iterator[Made]:
-    """Shards made by `workers` processes, as they get done.
+    orders: Iterable[OrderKind],
+    work: Path,
+    load: Loader,
+    tell: Tell,
+    make: Callable[[OrderKind, Desk], MadeKind],
+    *,
+    workers: int,
+    retries: int,
+) -> Iterator[MadeKind]:
+    """What `make` makes of orders in `workers` processes, as they get done.
 
     Args:
+        make: a function that can be imported by its name, such as `shards.make_shard`.
         retries: how often a shard is given out again after a worker died of it. Then those of its clips that were kept
             are taken, and the others fail with the reason.
 
@@ -69,7 +80,7 @@ def make_local(
                 if worker.task is None:
                     worker.take(_next(waiting, source))
             while len(crew) < workers and (task := _next(waiting, source)) is not None:
-                crew.append(_Worker(work, load))
+                crew.append(_Worker(work, load, make))
                 crew[-1].take(task)
             busy = [worker for worker in crew if worker.task is not None]
             if not busy:
@@ -126,6 +137,7 @@ class _Worker:
 
     work: Path
     load: Loader
+    make: Callable[[Any, Desk], Any]
     task: _Task | None = None
     ready: bool = False
     connection: Connection = field(init=False)
@@ -134,7 +146,7 @@ class _Worker:
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.work, self.load), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, self.work, self.load, self.make), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -146,7 +158,7 @@ class _Worker:
             except (BrokenPipeError, ConnectionResetError):  # it died while idle; its sentinel says so next
                 logger.warning("a worker died while it had nothing to do")
 
-    def hear(self, tell: Tell) -> Made | None:
+    def hear(self, tell: Tell) -> Any:
         """All it has said; the shard it made, if it is done.
 
         Raises:
@@ -156,16 +168,17 @@ class _Worker:
         try:
             while self.connection.poll():
                 said = self.connection.recv()
-                if isinstance(said, Made):
-                    self.task = None
-                    return said
-                if isinstance(said, BaseException):
-                    raise said
-                if said == READY:
-                    self.ready = True
-                    continue
-                self.task.told += said
-                tell(said)
+                match said:
+                    case BaseException():
+                        raise said
+                    case str():
+                        self.ready = True
+                    case int():
+                        self.task.told += said
+                        tell(said)
+                    case made:
+                        self.task = None
+                        return made
         except (EOFError, ConnectionResetError):
             self.process.join()
         return None
@@ -176,7 +189,7 @@ class _Worker:
         self.process.join()
 
 
-def _serve(connection: Connection, work: Path, load: Loader) -> None:
+def _serve(connection: Connection, work: Path, load: Loader, make: Callable[[Any, Desk], Any]) -> None:
     """A worker's whole life: load the extractors, then make shards until the other end of the pipe is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it decides when it ends
     try:
@@ -184,7 +197,7 @@ def _serve(connection: Connection, work: Path, load: Loader) -> None:
         connection.send(READY)
         with one_thread():
             while True:
-                connection.send(make_shard(connection.recv(), desk))
+                connection.send(make(connection.recv(), desk))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except (OSError, ValueError, ImportError) as error:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from library_builder.manifest import check_relative
-from library_builder.types import MODALITIES, UNIT_TOLERANCE, Clip, Emotion, Modality, Reading
+from library_builder.types import MODALITIES, UNIT_TOLERANCE, Clip, Emotion, Modality, Reading, Unread
 
 from .choice import Budget
 from .draft import MOST_CLIPS, Draft, drafting
@@ -26,6 +26,7 @@ from .versions import Manifest, NoLibrary, check_json, current_version, point, r
 
 Extractors: TypeAlias = Mapping[str, Mapping[str, Any]]
 """What is said of the extractor of each modality: its name, the hash of its weights, and so on."""
+NewReading: TypeAlias = Emotion | Reading | Unread | None
 
 
 class SpaceMismatch(ValueError):
@@ -182,7 +183,7 @@ def remove(
 def replace_modality(
     root: Path,
     modality: Modality,
-    readings: Iterable[tuple[str, Emotion | Reading | None]],
+    readings: Iterable[tuple[str, NewReading]],
     *,
     extractor: Mapping[str, Any] | None = None,
     publish: bool = False,
@@ -192,7 +193,7 @@ def replace_modality(
 
     Args:
         readings: one per clip of the library, in any order, all in one space. A `Reading` brings its caption and notes
-            along, an `Emotion` leaves them; None means that there was nothing to read.
+            along, an `Emotion` leaves them; `Unread` and None mean that there was nothing to read.
         extractor: what read them, as JSON.
         publish: make it current at once; by default it waits to be compared.
         onto: the version to begin with; the current one by default.
@@ -232,7 +233,7 @@ class _Readings:
         self,
         folder: Path,
         modality: Modality,
-        readings: Iterable[tuple[str, Emotion | Reading | None]],
+        readings: Iterable[tuple[str, NewReading]],
         spaces: dict[Modality, str],
     ) -> None:
         self.path, self._modality = folder / "readings.lmdb", modality
@@ -251,8 +252,14 @@ class _Readings:
         clip = clip.with_(emotions=emotions | dict(carrier.emotions))
         if carrier.text:  # a whole reading, see `_carrier`
             captions = {m: caption for m, caption in clip.captions.items() if m != self._modality}
-            notes = tuple(note for note in clip.notes if not note.startswith(f"{self._modality}:"))
-            clip = clip.with_(captions=captions | dict(carrier.captions), notes=notes + carrier.notes)
+            others = [note for note in clip.notes if not note.startswith(f"{self._modality}:")]
+            at = next((n for n, note in enumerate(clip.notes) if note not in others), len(others))
+            notes = (
+                *others[:at],
+                *carrier.notes,
+                *others[at:],
+            )  # where they were: a reading of no news changes nothing
+            clip = clip.with_(captions=captions | dict(carrier.captions), notes=notes)
         return encode(clip)
 
     def close(self, clips: int) -> None:
@@ -260,18 +267,16 @@ class _Readings:
         if self._count != clips:
             raise ValueError(f"expected {clips} {self._modality} readings, one per clip, got {self._count}")
 
-    def _carrier(self, item: tuple[str, Emotion | Reading | None]) -> Clip:
+    def _carrier(self, item: tuple[str, NewReading]) -> Clip:
         id, reading = item
         match reading:
             case Reading(emotion, caption, notes):
                 captions = {str(self._modality): caption} if caption else {}
-                return Clip(
-                    id, "-", 0, 1, "", "whole", captions=captions, emotions={self._modality: emotion}, notes=notes
-                )
+                return Clip(id, "-", 0, 1, "", "whole", "", captions, {self._modality: emotion}, notes)
             case Emotion():
                 return Clip(id, "-", 0, 1, emotions={self._modality: reading})
-            case None:
-                return Clip(id, "-", 0, 1, "", "whole")
+            case Unread() | None:
+                return Clip(id, "-", 0, 1, "", "whole", notes=reading.notes if reading else ())
 
 
 def _parent(root: Path) -> Manifest | None:

@@ -127,6 +127,10 @@ class Library:
         """Every clip, in order of id."""
         return heapq.merge(*(segment.clips() for segment in self._segments), key=lambda clip: clip.id)
 
+    def ids(self) -> Iterator[str]:
+        """Every clip's id, ascending."""
+        return heapq.merge(*(segment.ids() for segment in self._segments))
+
     def clip(self, id: str) -> Clip:
         """The clip of this id.
 
@@ -149,7 +153,7 @@ class Library:
         return dict(sorted(total.items()))
 
     def info(self) -> dict[str, Any]:
-        """Counts per speaker, film, licence and modality, spaces, and the version's own data, ready for JSON."""
+        """Counts per speaker, film, licence and modality, spaces, indices, the version's own data, for JSON."""
         facts = self._manifest.facts
         return {
             "version": self.version,
@@ -163,10 +167,15 @@ class Library:
             "speakers": self.counted("speaker"),
             "films": self.counted("film"),
             "licences": facts.licences,
+            "indices": {m: self._indices(m) for m in self.spaces},
             "segments": [segment.facts.count for segment in self._segments],
             "seed": facts.seed,
             "source": dict(facts.source),
         }
+
+    def _indices(self, modality: Modality) -> list[dict[str, Any]]:
+        """How each segment that has the modality is searched."""
+        return [dict(segment.facts.indices[modality]) for segment in self._segments if modality in segment.indices]
 
     def check_spaces(self, spaces: Mapping[Modality, str]) -> None:
         """Make sure that vectors of these spaces may be compared with this library's.

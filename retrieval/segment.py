@@ -206,6 +206,11 @@ class Segment:
         """Every clip, in order of id."""
         return self.store.iterate()
 
+    def ids(self) -> Iterator[str]:
+        """Every clip's id, ascending; a thousand are read at a time."""
+        for begin in range(0, len(self), 1024):
+            yield from self.store.ids(range(begin, min(begin + 1024, len(self))))
+
     def _allowed(self, mask: Mask) -> npt.NDArray[np.bool_]:
         scope, speaker, film_scope, film, licences = mask
         allowed = self._scoped("speaker", scope, speaker) & self._scoped("film", film_scope, film)

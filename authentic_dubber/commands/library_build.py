@@ -49,6 +49,12 @@ Rehash = Annotated[
 Retries = Annotated[int, typer.Option(min=0, help="How often a shard is tried again when its worker died.")]
 RayAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of the Ray cluster.")]
 Decoders = Annotated[int, typer.Option(min=0, help="With Ray: actors that only decode, beside the workers.")]
+Recall = Annotated[
+    float, typer.Option(help="Share of the true nearest three that an index finds; it is measured while it is made.")
+]
+Memory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Of a segment's indices together, such as 512MiB or 8GiB.")
+]
 WorkerGpus = Annotated[float, typer.Option(min=0, help="With Ray: GPUs, or a share of one, per worker.")]
 
 
@@ -71,6 +77,8 @@ def build(
     ray_address: RayAddress = None,
     decoders: Decoders = 0,
     worker_gpus: WorkerGpus = 0.0,
+    recall: Recall = 0.95,
+    memory: Memory = None,
     as_json: AsJson = False,
 ) -> None:
     """Read footage into a new version of LIB. Cue sheets of the same name beside the videos are found by themselves.
@@ -79,7 +87,9 @@ def build(
     changed or failed. Exits with 3 when some footage failed; the rest is in the library.
     """
     from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
+    from authentic_dubber.sizes import parse_size
     from library_builder.ray_engine import RayOptions
+    from retrieval.choice import Budget
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
     options = BuildOptions(
@@ -93,8 +103,9 @@ def build(
         retries=retries,
         ray=RayOptions(address=ray_address, decoders=decoders, reader_gpus=worker_gpus),
     )
+    budget = Budget(recall, None if memory is None else parse_size(memory))
     with Bar("clip") as bar:
-        result = build_library(job, progress=bar, options=options)
+        result = build_library(job, progress=bar, options=options, budget=budget)
     typer.echo(json.dumps(result.facts(), ensure_ascii=False, indent=2) if as_json else _told(library, shard, result))
     raise typer.Exit(0 if result.complete else PARTIAL)
 

@@ -79,11 +79,11 @@ def search(
     """Find the clips that feel nearest, for every modality that asks."""
     from authentic_dubber.enquiry import answer, enquire, rows
     from authentic_dubber.enquiry import dump as write
-    from library_builder.readers import build_readers
+    from library_builder.readers import readers_of
     from retrieval.library import Library, Policy
 
     opened = Library.open(library, version, verify=False)
-    readers = build_readers("light") if clip is None else None
+    readers = readers_of({str(m): space for m, space in opened.spaces.items()}) if clip is None else None
     enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     own = enquiry.clip.speaker if enquiry.clip is not None else None
     policy = Policy(
