@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from library_builder.types import MODALITIES
+
 if TYPE_CHECKING:
     from authentic_dubber.training.adapt import Adapted
 
@@ -44,7 +46,7 @@ def adapt(
     """
     from authentic_dubber.training.adapt import AdaptJob, adapt_checkpoint
 
-    chosen = None if modality is None else modality.value
+    chosen = next((m for m in MODALITIES if modality is not None and m == modality.value), None)
     made = adapt_checkpoint(AdaptJob(checkpoint, out, library, old, new, space, chosen, steps, seed))
     typer.echo(
         json.dumps(asdict(made), indent=2) if as_json else f"{describe(made)}\n{out}: ready for {made.new_space}"

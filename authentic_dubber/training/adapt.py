@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -191,15 +190,16 @@ def regress(x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]) -> tuple[R
     Shape:
         x (n, D), y (n, E) -> weight (E, D), bias (E,), penalty.
     """
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    fold = np.arange(len(x)) % FOLDS
+    given: Rows = x.astype(np.float64)
+    wanted: Rows = y.astype(np.float64)
+    fold = np.arange(len(given)) % FOLDS
     errors = np.zeros(len(PENALTIES))
     for out in range(FOLDS):
         inside, outside = fold != out, fold == out
-        for i, (weight, bias) in enumerate(_ridge(x[inside], y[inside], PENALTIES)):
-            errors[i] += float(((x[outside] @ weight.T + bias - y[outside]) ** 2).sum())
+        for i, (weight, bias) in enumerate(_ridge(given[inside], wanted[inside], PENALTIES)):
+            errors[i] += float(((given[outside] @ weight.T + bias - wanted[outside]) ** 2).sum())
     best = float(PENALTIES[int(np.argmin(errors))])
-    weight, bias = _ridge(x, y, np.array([best]))[0]
+    weight, bias = _ridge(given, wanted, np.array([best]))[0]
     return weight, bias, best
 
 
@@ -263,7 +263,7 @@ def _descend(
     *,
     steps: int,
     rng: np.random.Generator,
-    judge: Any,
+    judge: Callable[[], float],
 ) -> int:
     """Steps through the frozen graph; the model is left as it judged best, and the number of steps there comes back."""
     names = {f"{name}.{part}" for name in entrances(pairs.modality) for part in ("weight", "bias")}
@@ -276,7 +276,7 @@ def _descend(
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         loss = _apart(before, after, pairs, parts.fit, rng)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         if step % _EVERY == 0 and (error := judge()) < best:
             best, kept = error, step
