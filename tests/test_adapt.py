@@ -91,7 +91,7 @@ def job(checkpoint: Path, library: Path, modality: Modality, **changes: object) 
 def test_a_turned_space_is_answered_as_before_and_nothing_else_changes(
     checkpoint: Path, tmp_path: Path, modality: Modality
 ) -> None:
-    asked = job(checkpoint, tmp_path / "library", modality)
+    asked = job(checkpoint, tmp_path / "library", modality, steps=50 if modality == "audio" else 0)
     adapted = adapt_checkpoint(asked)
     assert min(adapted.explained.values()) > 1 - 1e-6 and adapted.nodes < 1e-6
     assert set(adapted.explained) == set(entrances(modality)) and adapted.modality == modality
