@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import demo, doctor, evaluate, library, say, train
+from .commands import adapt, demo, doctor, evaluate, library, say, train
 from .exits import HELP, DubGroup
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command()(train.unpack)
 app.command()(train.train)
 app.command("train-vocoder")(train.train_vocoder)
 app.command()(train.package)
+app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.compare)
 app.command()(demo.demo)
