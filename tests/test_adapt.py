@@ -205,7 +205,19 @@ def test_nonsense_is_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
         c.with_(emotions={**c.emotions, "scene": turned("scene", c.emotions["scene"])}) for c in clips(CLIPS, 1000)
     ]
     w2 = commit(other, strangers)
+    foreign = tmp_path / "foreign"
+    commit(
+        foreign, (c.with_(emotions={**c.emotions, "face": turned("face", c.emotions["scene"])}) for c in clips(CLIPS))
+    )
+    x1 = Library.open(foreign).version
+    x2 = replace_modality(
+        foreign, "scene", [(c.id, turned("scene", c.emotions["scene"])) for c in clips(CLIPS)]
+    ).version
     cases = [
+        (
+            replace(asked, library=foreign, old=x1, new=x2, space="turned-scene/6"),
+            "face: expected both .* toy-face/6, got turned-face/6",
+        ),
         (replace(asked, space="elsewhere/8"), "expected version .* to be of space elsewhere/8, got turned-audio/8"),
         (replace(asked, old=asked.new, new=asked.old), "expected version .* checkpoint's space toy-audio/8"),
         (replace(asked, new=asked.old), "differ in the space of one modality alone, got none"),

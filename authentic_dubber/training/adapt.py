@@ -134,12 +134,10 @@ def _check(config: DubberConfig, pairs: Pairs, job: AdaptJob) -> None:
         raise ValueError(
             f"{pairs.modality}: expected version {job.new} to be of space {job.space}, got {pairs.new_space}"
         )
-    for modality, rows in pairs.others.items():
-        if rows.shape[1] != config.graph.in_widths[modality]:
-            raise ValueError(
-                f"{modality}: expected vectors of the checkpoint's space {config.spaces[modality]}, "
-                f"got a width of {rows.shape[1]}"
-            )
+    for modality, space in pairs.spaces.items():
+        known = config.spaces[modality]
+        if space != known:
+            raise ValueError(f"{modality}: expected both versions to be of the checkpoint's space {known}, got {space}")
 
 
 def adapt(before: Synthesizer, pairs: Pairs, *, steps: int, seed: int) -> tuple[Synthesizer, Adapted]:

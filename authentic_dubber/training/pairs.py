@@ -30,6 +30,7 @@ class Pairs:
         modality: the one that was read again.
         old, new: its vectors, (n, D) and (n, D').
         others: vectors of the other modalities, (n, D_m), zero rows where a clip has none.
+        spaces: of the others.
     """
 
     modality: Modality
@@ -39,6 +40,7 @@ class Pairs:
     old: Rows
     new: Rows
     others: Mapping[Modality, Rows]
+    spaces: Mapping[Modality, str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,6 +77,7 @@ def read_pairs(root: Path, old: str, new: str, modality: Modality | None = None)
         np.stack([clip.emotions[modality].vector for clip, _ in pairs]).astype(np.float32),
         np.stack([clip.emotions[modality].vector for _, clip in pairs]).astype(np.float32),
         {m: _rows(m, before.spaces[m], pairs) for m in before.spaces if m != modality},
+        {m: space for m, space in before.spaces.items() if m != modality},
     )
 
 
