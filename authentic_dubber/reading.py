@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
@@ -20,6 +20,7 @@ from library_builder.build import BuildConfig
 from library_builder.cues import Cue
 from library_builder.extractors import ExtractorFacts, extractor_facts
 from library_builder.footage import Footage, Register, look_and_cut, open_video
+from library_builder.in_use import working
 from library_builder.manifest import ManifestError
 from library_builder.media import MediaError
 from library_builder.planning import Outcome, Work, below, plan_works, portions
@@ -40,11 +41,6 @@ from library_builder.workers import Loader, make_here, make_local
 
 from .footage_job import BuildJob, Sheets, find_videos, root_of
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there nobody but the user keeps two from clearing one folder
-    fcntl = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
     from library_builder.readers import Readers
 
@@ -53,7 +49,6 @@ Engine = Literal["local", "ray"]
 
 WORK = "work"
 """The folder of shards inside a library."""
-IN_USE = "in-use"
 
 
 def light_readers() -> Readers:
@@ -176,23 +171,6 @@ class FootageRead:
             counts = counts_of(folder) or {}
             if counts.get("failed") or counts.get("skipped"):
                 yield from (outcome.told() for outcome in read_troubles(folder))
-
-
-@contextmanager
-def working(work: Path, *, alone: bool = False) -> Iterator[None]:
-    """The work folder in use: by any number of builds at once, or by one who clears it, alone.
-
-    Raises:
-        ValueError: it is in use already, and not to be shared.
-    """
-    with (work / IN_USE).open("a") as file:
-        try:
-            # Let go by the system when its holder dies, however it dies.
-            if fcntl is not None:
-                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{work}: expected nobody at work here, a build or its clearing is: try again") from error
-        yield
 
 
 def read_footage(

@@ -21,7 +21,7 @@ from .choice import Budget
 from .draft import MOST_CLIPS, Draft, drafting
 from .segment import COLUMNS, Segment
 from .spill import in_order
-from .store import RecordStore, decode, encode, header, write_records
+from .store import RecordStore, decode, encode, write_records
 from .versions import Manifest, NoLibrary, check_json, current_version, point, read_manifest
 
 Extractors: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -327,9 +327,7 @@ def _fresh(
             continue
         if not replace:
             raise ValueError(f"clip {id}: expected an id that is free, the library has another clip of this id")
-        old, new = (header(one)["media"] for one in (segment.store.encoded(row), value))
-        if old != new:  # lines are numbered anew in every run: the same number may be another film's line
-            raise ValueError(f"clip {id}: expected to replace the clip of {old}, got one of {new}: name another film")
+        segment.check_replaceable(row, value)
         rows = gone.setdefault(segment.facts.name, set())
         if row in rows:
             raise ValueError(f"expected clip ids to be unique, got {id!r} twice")

@@ -202,6 +202,20 @@ class Segment:
             return [Found(np.empty(0, np.int64), np.empty(0), 0) for _ in queries]
         return index.search_many(queries, k, allowed=allowed, metric=metric)
 
+    def check_replaceable(self, row: int, value: bytes) -> None:
+        """Make sure that an encoded clip may take the place of the one in a row.
+
+        Raises:
+            ValueError: it is of another file. Lines are numbered anew in every run, so the same number of another file
+                is another line.
+        """
+        old, new = header(self.store.encoded(row)), header(value)
+        if old["media"] != new["media"]:
+            raise ValueError(
+                f"clip {new['id']}: expected to replace the clip of {old['media']}, got one of {new['media']}: "
+                "name another film"
+            )
+
     def clips(self) -> Iterator[Clip]:
         """Every clip, in order of id."""
         return self.store.iterate()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from authentic_dubber.librarian import BuildJob, BuildOptions, add_footage, build_library, clear_work
-from authentic_dubber.reading import working
 from library_builder.atomic import sync
+from library_builder.in_use import working
 from library_builder.readers import Readers
 from retrieval.choice import Budget, build_index
 from retrieval.library import Library

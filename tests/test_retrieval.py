@@ -299,6 +299,12 @@ def test_spaces_and_info(tmp_path: Path) -> None:
     library = Library.open(tmp_path)
     info = json.loads(json.dumps(library.info()))
     assert info.pop("created").startswith("20")
+    made = info.pop("indices")
+    assert {m: [(one["kind"], one["count"]) for one in of} for m, of in made.items()} == {
+        "scene": [("exact", 2)],
+        "face": [("exact", 1)],
+        "audio": [("exact", 1)],
+    }
     assert info == {
         "version": version,
         "parent": None,
