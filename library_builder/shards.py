@@ -141,6 +141,13 @@ def look(asked: Look) -> Seen | Exception:
         return error
 
 
+def in_turn(asked: Sequence[Look]) -> Iterator[Seen | Exception]:
+    """Decodes each stretch when it is asked for: where every core has a worker, threads that run ahead only get in the
+    way of the other workers.
+    """
+    return map(look, asked)
+
+
 def shard_key(order: Order, extractors: ExtractorFacts) -> str:
     """The name of everything that decides a shard's content; all its files have to be known.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .shards import Desk, Order, OrderKind
+from .shards import Desk, Order, OrderKind, in_turn
 from .threads import one_thread
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def make_local(
     """
     waiting = deque[_Task]()
     source = iter(orders)
+    spare = workers < len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else True
     crew: list[_Worker] = []
     try:
         while True:
@@ -80,7 +82,7 @@ def make_local(
                 if worker.task is None:
                     worker.take(_next(waiting, source))
             while len(crew) < workers and (task := _next(waiting, source)) is not None:
-                crew.append(_Worker(work, load, make))
+                crew.append(_Worker(work, load, make, spare))
                 crew[-1].take(task)
             busy = [worker for worker in crew if worker.task is not None]
             if not busy:
@@ -138,6 +140,7 @@ class _Worker:
     work: Path
     load: Loader
     make: Callable[[Any, Desk], Any]
+    spare: bool
     task: _Task | None = None
     ready: bool = False
     connection: Connection = field(init=False)
@@ -146,7 +149,9 @@ class _Worker:
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.work, self.load, self.make), daemon=True)
+        self.process = context.Process(
+            target=_serve, args=(theirs, self.work, self.load, self.make, self.spare), daemon=True
+        )
         self.process.start()
         theirs.close()
 
@@ -189,11 +194,11 @@ class _Worker:
         self.process.join()
 
 
-def _serve(connection: Connection, work: Path, load: Loader, make: Callable[[Any, Desk], Any]) -> None:
+def _serve(connection: Connection, work: Path, load: Loader, make: Callable[[Any, Desk], Any], spare: bool) -> None:
     """A worker's whole life: load the extractors, then make shards until the other end of the pipe is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it decides when it ends
     try:
-        desk = Desk(work, load(), tell=connection.send)
+        desk = Desk(work, load(), sights=None if spare else in_turn, tell=connection.send)
         connection.send(READY)
         with one_thread():
             while True:

@@ -300,7 +300,7 @@ def test_spaces_and_info(tmp_path: Path) -> None:
     info = json.loads(json.dumps(library.info()))
     assert info.pop("created").startswith("20")
     made = info.pop("indices")
-    assert {m: [(one["kind"], one["count"]) for one in of} for m, of in made.items()} == {
+    assert {m: [(one["kind"], one["count"]) for one in of] for m, of in made.items()} == {
         "scene": [("exact", 2)],
         "face": [("exact", 1)],
         "audio": [("exact", 1)],
