@@ -306,6 +306,8 @@ def test_workers_that_cannot_start_are_told_from_shards_that_kill(films: Path, t
 
 
 BUILD = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has children ignore it
 from pathlib import Path
 from authentic_dubber.reading import BuildJob, BuildOptions, read_footage
 from tests.toy_readers import load
