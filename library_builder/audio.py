@@ -5,7 +5,7 @@ A pretrained reader (emotion2vec) takes the light one's place by satisfying `Aud
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -72,12 +72,28 @@ class LightAudio:
         Raises:
             ValueError: the wave is not one channel of finite samples, or the rate is not positive.
         """
-        tracks = track_voice(wave, sample_rate)
-        if tracks is None:
-            return None
-        scores = standardise(measure_voice(tracks))
-        notes = () if len(scores) == len(MEASURES) else ("audio: no pitch found, pitch left at the average of speech",)
-        return Reading(_emotion(scores), caption=describe(scores), notes=notes)
+        return heard(wave, sample_rate, lambda scores, tracks: _emotion(scores))
+
+
+def heard(
+    wave: npt.NDArray[np.floating],
+    sample_rate: int,
+    emotion: Callable[[dict[str, float], VoiceTracks], Emotion],
+) -> Reading | None:
+    """What the light readers of voices share: the same tracks, words and notes, whatever their vectors hold.
+
+    Args:
+        emotion: the vector of standardised figures and of the tracks they were taken from.
+
+    Raises:
+        ValueError: as `LightAudio.read`.
+    """
+    tracks = track_voice(wave, sample_rate)
+    if tracks is None:
+        return None
+    scores = standardise(measure_voice(tracks))
+    notes = () if len(scores) == len(MEASURES) else ("audio: no pitch found, pitch left at the average of speech",)
+    return Reading(emotion(scores, tracks), caption=describe(scores), notes=notes)
 
 
 def emotion_of(tracks: VoiceTracks) -> Emotion:

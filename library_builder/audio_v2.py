@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from .audio import describe, limited, standardise
+from .audio import heard, limited, standardise
 from .audio_v2_norms import SHAPE
 from .types import Emotion, Reading
-from .voice import MEASURES, VoiceTracks, measure_voice, track_voice
+from .voice import MEASURES, VoiceTracks, measure_voice
 from .voice_shape import SHAPES, measure_shape
 
 LIGHT_AUDIO_V2 = f"light-audio-v2/{len(MEASURES) + len(SHAPES)}"
@@ -49,12 +49,7 @@ class LightAudioV2:
         Raises:
             ValueError: the wave is not one channel of finite samples, or the rate is not positive.
         """
-        tracks = track_voice(wave, sample_rate)
-        if tracks is None:
-            return None
-        scores = standardise(measure_voice(tracks))
-        notes = () if len(scores) == len(MEASURES) else ("audio: no pitch found, pitch left at the average of speech",)
-        return Reading(_emotion(scores, tracks), caption=describe(scores), notes=notes)
+        return heard(wave, sample_rate, _emotion)
 
 
 def emotion_v2_of(tracks: VoiceTracks) -> Emotion:

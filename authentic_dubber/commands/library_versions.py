@@ -11,15 +11,13 @@ import typer
 
 from authentic_dubber.exits import FAILED, PARTIAL
 
-from .library_build import CueSheets, Film, Footage, Licence, Speaker, Workers
+from .library_build import AsJson, CueSheets, Film, Footage, LibraryFolder, Licence, Speaker, Workers
 from .progress import Bar
 
 if TYPE_CHECKING:
     from retrieval.upkeep import LibraryStatus, VersionStatus
 
-LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="The library's folder.")]
 VersionName = Annotated[str, typer.Argument(metavar="VERSION", help="Such as v0002-77d01c5e; see `list`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 NoPublish = Annotated[bool, typer.Option("--no-publish", help="Write the version, but leave the current one as it is.")]
 Onto = Annotated[
     str | None, typer.Option(metavar="VERSION", help="Begin with this version; the current one by default.")
