@@ -25,7 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--footage", type=Path, help="videos with sheets; by default the film that `dub demo` draws")
     parser.add_argument("--clips", type=int, default=300, help="clips for the rate (default: %(default)s)")
-    parser.add_argument("--memory", default="300,3000", help="clips of the two builds compared (default: %(default)s)")
+    parser.add_argument(
+        "--memory", default="300,3000", help="clips of the two builds compared, '' for none (default: %(default)s)"
+    )
     parser.add_argument("--workers", default="1,2", help="numbers of workers compared (default: %(default)s)")
     parser.add_argument("--scratch", type=Path, help="where to build, such as a fast disk; a temporary folder if none")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -50,6 +52,8 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     rates = {workers: facts["clips_per_second"] for workers, facts in found["rate"].items()}
     first = min(rates)
     found["efficiency"] = {n: rate / (rates[first] * n / first) for n, rate in rates.items() if n != first}
+    if not options.memory:
+        return found
     for clips in (int(word) for word in options.memory.split(",")):
         many = repeated(footage, scratch / f"memory-{clips}", clips)
         library = scratch / f"library-{clips}"
@@ -170,6 +174,8 @@ def told(found: dict[str, Any]) -> str:
             f"{clips} clips: peak {first['peak_mb']:.0f} MB, built in {first['seconds']:.0f} s (foreign load "
             f"{first['foreign_load']:.0%}), again without a change in {second['seconds']:.1f} s"
         )
+    if not found["memory"]:
+        return "\n".join(lines)
     share = found["again"]
     lines.append(
         f"a build without a change: {share['share']:.2%} of the build's time, {share['seconds_per_1000_clips']:.2f} s "

@@ -4,9 +4,10 @@
 
 Writers are child processes that die by `kill -9`: half of them at a random time, half at a random one of their calls
 that touch the disk (fsync, link, rename, replace, rmtree), which wrappers in the child announce before they make them.
-After each death the library must open, whole, as it was before or as it was to be; after the work is done again,
-records, vectors and answers must equal those of an undisturbed library, and after `gc` no file may be left that no
-manifest names. Counts are printed, and where each writer died.
+`build` reads footage with the light extractors, shard by shard; `commit` writes a whole version of vectors. After each
+death the library must open, whole, as it was before or as it was to be; after the work is done again, records, vectors
+and answers must equal those of an undisturbed library, and after `gc` no file may be left that no manifest names. A
+build that goes on reads no clip of a shard that was done. Counts are printed, and where each writer died.
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ import hashlib
 import json
 import os
 import random
-import re
 import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -26,13 +25,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from killing import Announce, Death, Killer
 
+from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
+from authentic_dubber.reading import WORK
+from library_builder.mux import write_video
+from library_builder.readers import Readers, build_readers
+from library_builder.shards import STAGING, is_done
 from library_builder.types import MODALITIES, Clip, Emotion
 from retrieval.editing import add, commit
 from retrieval.library import Library
@@ -41,20 +47,12 @@ from retrieval.upkeep import gc, publish, verify
 from retrieval.versions import CURRENT, MANIFEST, current_version, read_manifest, version_names
 
 WIDTH = 32
-OPERATIONS = ("build", "add", "publish", "gc")
+OPERATIONS = ("build", "commit", "add", "publish", "gc")
 BETWEEN = "before rename to a version"
-PATIENCE = 60.0
+SHARD_CLIPS = 4
+FILMS, LINES = 6, 4
 TOO_MANY = 3000
 """Clips for four megabytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """Where a writer died: what it was about to do, or had done last, as it announced it."""
-
-    operation: str
-    announced: int
-    phase: str
 
 
 @dataclass(slots=True)
@@ -64,6 +62,7 @@ class Counts:
     kills: Counter[str] = field(default_factory=Counter)
     phases: Counter[str] = field(default_factory=Counter)
     between_write_and_rename: int = 0
+    done_but_read_again: int = 0
     not_whole: int = 0
     different_after_again: int = 0
     orphans: int = 0
@@ -101,8 +100,10 @@ def digest(root: Path) -> str:
 class Stage:
     """The states that operations begin with, made once and copied; and what undisturbed ones end with."""
 
-    def __init__(self, folder: Path, clips: int) -> None:
+    def __init__(self, folder: Path, clips: int, rng: random.Random, footage: Path | None = None) -> None:
         self.folder, self.clips = folder, clips
+        self.films = sorted((footage or draw_films(folder / "films")).glob("*.mp4"))[:FILMS]
+        self.readers: Readers = build_readers()
         base = folder / "base"
         commit(base, make_clips(0, clips), most_clips=clips // 3 + 1)
         waiting = folder / "waiting"
@@ -112,17 +113,22 @@ class Stage:
         shutil.copytree(base, many)
         for step in range(4):
             add(many, make_clips(clips + 20 * step, clips + 20 * step + 20))
-        self.starts = {"build": base, "add": base, "publish": waiting, "gc": many}
+        self.build(folder / "episode", self.films[:2])
+        self.starts = {"build": folder / "episode", "commit": base, "add": base, "publish": waiting, "gc": many}
         self.before = {name: digest(start) for name, start in self.starts.items()}
         self.after: dict[str, str] = {}
-        self.seconds: dict[str, float] = {}
-        self.calls = dict.fromkeys(OPERATIONS, 30)
+        self.killer = Killer(rng, {}, dict.fromkeys(OPERATIONS, 30))
         for name in OPERATIONS:
             root = self.fresh(name)
             begun = time.perf_counter()
             self.run(name, root, lambda what: None)
-            self.seconds[name] = time.perf_counter() - begun
+            self.killer.seconds[name] = time.perf_counter() - begun
             self.after[name] = digest(root)
+
+    def build(self, root: Path, films: Sequence[Path]) -> int:
+        """Read footage into a library; returns how many clips were read."""
+        options = BuildOptions(shard_clips=SHARD_CLIPS, cache=False)
+        return build_library(BuildJob(root, tuple(films)), self.readers, options=options).read
 
     def fresh(self, name: str) -> Path:
         root = self.folder / "work"
@@ -130,10 +136,13 @@ class Stage:
         shutil.copytree(self.starts[name], root)
         return root
 
-    def run(self, name: str, root: Path, announce: Callable[[str], None]) -> None:
+    def run(self, name: str, root: Path, announce: Announce) -> int:
+        """Do an operation; returns how many clips of footage were read for it."""
         clips = self.clips
         match name:
             case "build":
+                return self.build(root, self.films)
+            case "commit":
                 commit(root, announced(make_clips(0, clips + clips // 2, 1), announce), most_clips=clips // 2)
             case "add":
                 add(root, announced(make_clips(clips, clips + clips // 2), announce))
@@ -141,84 +150,30 @@ class Stage:
                 publish(root, self.version)
             case "gc":
                 gc(root, keep=1)
+        return 0
 
 
-def announced(clips: Iterator[Clip], announce: Callable[[str], None]) -> Iterator[Clip]:
+def draw_films(folder: Path) -> Path:
+    """Small films of a square that wanders, a line a second, each with its sheet."""
+    folder.mkdir()
+    for number in range(FILMS):
+        path = (
+            np.random.default_rng(number).integers(0, 40, (LINES, 2)).repeat(8, axis=0) + np.arange(8 * LINES)[:, None]
+        )
+        frames = np.full((len(path), 96, 96, 3), 40 + 20 * number, dtype=np.uint8)
+        for frame, (x, y) in zip(frames, path % 80, strict=True):
+            frame[y : y + 16, x : x + 16] = (200, 120, 60)
+        write_video(folder / f"film{number}.mp4", iter(frames), 8)
+        rows = [f"{i}.0,{i}.9,{'AB'[i % 2]},line {i} of {number}" for i in range(LINES)]
+        (folder / f"film{number}.csv").write_text("\n".join(["start,end,character,text", *rows]) + "\n")
+    return folder
+
+
+def announced(clips: Iterator[Clip], announce: Announce) -> Iterator[Clip]:
     for number, clip in enumerate(clips):
         if number % 50 == 0:
             announce("reading clips")
         yield clip
-
-
-def child(stage: Stage, name: str, root: Path, pipe: int, pause: float) -> None:
-    """Do the operation, and tell before each call that touches the disk."""
-
-    def announce(what: str) -> None:
-        os.write(pipe, f"{what}\n".encode())
-        time.sleep(pause)
-
-    def wrapped(module: object, function: str, label: Callable[..., str]) -> None:
-        real = getattr(module, function)
-
-        def call(*args: object, **named: object) -> object:
-            announce(label(*args))
-            return real(*args, **named)
-
-        setattr(module, function, call)
-
-    wrapped(os, "fsync", lambda *_: "fsync")
-    wrapped(os, "link", lambda *_: "sharing a file")
-    wrapped(os, "rename", lambda _, target: f"before rename to {shown(target)}")
-    wrapped(os, "replace", lambda _, target: f"before replace of {shown(target)}")
-    wrapped(shutil, "rmtree", lambda *_: "removing a folder")
-    announce("started")
-    stage.run(name, root, announce)
-    announce("done")
-
-
-def shown(path: object) -> str:
-    name = Path(str(path)).name
-    if name.startswith(".new-gone"):
-        return "a hidden name"
-    return "a version" if name.startswith("v0") else re.sub(r"^s[0-9a-f]{16}", "a segment's ", name)
-
-
-def kill_one(stage: Stage, name: str, rng: random.Random, at: str = "") -> Death | None:
-    """Fork a writer and kill it; None when it was done before.
-
-    Args:
-        at: kill it when it announces this; else at random.
-    """
-    root = stage.fresh(name)
-    reading, writing = os.pipe()
-    by_call = bool(at) or rng.random() < 0.5
-    process = os.fork()
-    if process == 0:
-        os.close(reading)
-        try:
-            child(stage, name, root, writing, 0.004 if by_call else 0.0)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    stop = rng.randrange(1, stage.calls[name] + 1)
-    deadline = time.monotonic() + (PATIENCE if by_call else rng.uniform(0, 1.1 * stage.seconds[name]))
-    heard = b""
-    while not (by_call and (at.encode() in heard if at else heard.count(b"\n") >= stop)):
-        ready, _, _ = select.select([reading], [], [], max(0.0, deadline - time.monotonic()))
-        part = os.read(reading, 65536) if ready else b""
-        heard += part
-        if not part:
-            break
-    os.kill(process, signal.SIGKILL)
-    _, status = os.waitpid(process, 0)
-    while part := os.read(reading, 65536):
-        heard += part
-    os.close(reading)
-    phases = heard.decode().splitlines() or ["starting"]
-    if not os.WIFSIGNALED(status) or phases[-1] == "done":
-        stage.calls[name] = len(phases)
-        return None
-    return Death(name, len(phases), phases[-1])
 
 
 def check(stage: Stage, death: Death, counts: Counts) -> None:
@@ -229,15 +184,17 @@ def check(stage: Stage, death: Death, counts: Counts) -> None:
     counts.between_write_and_rename += death.phase == BETWEEN
     if digest(root) not in (stage.before[name], stage.after[name]) or verify(root):
         counts.not_whole += 1
-    stage.run(name, root, lambda what: None)
+    done = sum(is_done(shard) for shard in (root / WORK / "shards").glob("[0-9a-f]*"))
+    read = stage.run(name, root, lambda what: None)
+    counts.done_but_read_again += name == "build" and read > FILMS * LINES - done * SHARD_CLIPS
     counts.different_after_again += digest(root) != stage.after[name]
     gc(root, keep=1)
     counts.orphans += len(orphans(root)) + (verify(root) != ())
 
 
 def orphans(root: Path) -> list[Path]:
-    """Files that no manifest names."""
-    named = {root / CURRENT}
+    """Files that no manifest names, and shards that nobody finished."""
+    named = {root / CURRENT, *(root / WORK).rglob("*"), root / WORK} - set((root / WORK).rglob(f"{STAGING}-*"))
     for version in version_names(root):
         named |= {root / version, root / version / MANIFEST}
         named |= {root / version / name for name in read_manifest(root, version).files}
@@ -316,16 +273,18 @@ def small_disk(folder: Path) -> Iterator[tuple[Path, str, Callable[[], None]]]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def measure(kills: int, flips: int, clips: int, seed: int, folder: Path) -> Counts:
+def measure(options: argparse.Namespace, folder: Path) -> Counts:
     """All faults; kills are shared evenly by the operations."""
-    rng, counts = random.Random(seed), Counts()
-    stage = Stage(folder, clips)
-    for number in range(kills):
+    rng, counts = random.Random(options.seed), Counts()
+    stage = Stage(folder, options.clips, rng, options.footage)
+    for number in range(options.kills):
         name, death = OPERATIONS[number % len(OPERATIONS)], None
         while death is None:  # the first two die where it would hurt most, between write and rename
-            death = kill_one(stage, name, rng, BETWEEN if number < 2 else "")
+            root = stage.fresh(name)
+            write = partial(stage.run, name, root)
+            death = stage.killer.kill(name, write, BETWEEN if number < 2 else "")
         check(stage, death, counts)
-    flip_bytes(stage, flips, rng, counts)
+    flip_bytes(stage, options.flips, rng, counts)
     fill_disk(stage, counts)
     return counts
 
@@ -334,7 +293,7 @@ def sound(counts: Counts, kills: int, flips: int) -> bool:
     """Whether nothing was lost."""
     return (
         counts.kills.total() >= kills
-        and not (counts.not_whole or counts.different_after_again or counts.orphans)
+        and not (counts.done_but_read_again or counts.not_whole or counts.different_after_again or counts.orphans)
         and counts.flips_found == counts.flips == flips
         and counts.disk_full_survived
     )
@@ -345,11 +304,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--flips", type=int, default=20)
     parser.add_argument("--clips", type=int, default=400, help="of the library that is worked on")
+    parser.add_argument("--footage", type=Path, help="six videos with sheets of four lines; drawn by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        counts = measure(options.kills, options.flips, options.clips, options.seed, Path(folder))
+        counts = measure(options, Path(folder))
     facts = {name: getattr(counts, name) for name in Counts.__slots__}
     if options.json:
         print(json.dumps(facts, indent=2))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .found import Fetch, Found, Metric, allowed_mask, best_of, check_queries, check_vectors, score
-from .index import VectorIndex, copy_to_gpu, read_faiss
+from .index import GPU_MOST, VectorIndex, copy_to_gpu, read_faiss
 from .recipe import RECALL_AT, Recipe
 
 _MAGIC = b"ADindex1"
@@ -30,8 +30,6 @@ _BLOCK = 16_384
 """Vectors held at a time by a scan in full."""
 _TOGETHER = 16
 """Queries FAISS gets at once. From 20 on it finds their cells by another product, which rounds otherwise."""
-_GPU_MOST = 2048
-"""Cells and candidates that a GPU takes at most."""
 
 
 class ApproximateIndex:
@@ -170,7 +168,7 @@ class ApproximateIndex:
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> npt.NDArray[np.int64]:
         """Ids by their codes alone, best first, shape (B, want), filled up with -1."""
-        if self._gpu is not None and allowed is None and max(nprobe, want) <= _GPU_MOST:
+        if self._gpu is not None and allowed is None and max(nprobe, want) <= GPU_MOST:
             parameters = faiss.SearchParametersIVF(nprobe=nprobe)  # type: ignore[call-arg]
             return np.asarray(self._gpu.search(queries, want, params=parameters)[1])
         options: dict[str, Any] = {"nprobe": nprobe}

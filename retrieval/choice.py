@@ -46,11 +46,12 @@ class BudgetMissed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What an index of one modality may cost, and what it must find.
+    """What indices may cost, and what each must find.
 
     Attributes:
         recall: share of the exact nearest three that a search finds, on average.
-        memory_bytes: of the index file, mapped or not; as much as the vectors themselves without it.
+        memory_bytes: of the index files together, mapped or not: all of a library's, or of whatever is built under it;
+            as much as the vectors themselves without it.
 
     Raises:
         ValueError: the recall is not in (0, 1], or the memory is not positive.

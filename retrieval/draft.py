@@ -8,7 +8,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Draft:
         parent: the version that segments are kept from.
         budget: of the indices that are made.
         seed: of whatever is drawn while they are made.
+        edits: the parent's segments will be kept, or opened and written anew, so their indices count for the budget.
     """
 
     def __init__(
@@ -58,16 +59,19 @@ class Draft:
         *,
         budget: Budget | None = None,
         seed: int = 0,
+        edits: bool = False,
     ) -> None:
         self.root, self.folder, self.parent = root, folder, parent
         self.budget, self.seed = budget or Budget(), seed
         self.spaces: dict[Modality, str] = {}
         self._most = most_clips
         self._segments: list[SegmentFacts] = []
+        self._awaited = {one.name: one.index_bytes for one in parent.facts.segments} if parent and edits else {}
         self._known: dict[str, str] = {}
 
     def keep(self, segment: SegmentFacts) -> None:
         """Take a segment of the parent as it is."""
+        self._awaited.pop(segment.name, None)
         for name in self._files(segment):
             share(self._parent_folder / name, self.folder / name)
             self._known[name] = self._parent.files[name]
@@ -79,6 +83,7 @@ class Draft:
         Raises:
             DirtyVersion: a file of it was altered.
         """
+        self._awaited.pop(segment.name, None)
         for name in self._files(segment):
             if file_digest(self._parent_folder / name) != self._parent.files[name]:
                 raise DirtyVersion(f"{self._parent_folder / name} was altered: go back to an intact version first")
@@ -98,9 +103,8 @@ class Draft:
         stream = iter(values)
         for first in stream:
             part = chain([first], islice(stream, self._most - 1 if shared is None else None))
-            self._segments.append(
-                write_segment(self.folder, part, self.spaces, shared=held, budget=self.budget, seed=self.seed)
-            )
+            made = write_segment(self.folder, part, self.spaces, shared=held, budget=self._left(), seed=self.seed)
+            self._segments.append(made)
 
     def join(self) -> None:
         """Join small segments where there are many of like size."""
@@ -122,6 +126,16 @@ class Draft:
                 for path in self.folder.glob(f"{one.name}*"):
                     path.unlink()
                     self._known.pop(path.name, None)
+
+    def _left(self) -> Budget:
+        """The budget without what the indices of the other segments take."""
+        memory = self.budget.memory_bytes
+        if memory is None:
+            return self.budget
+        taken = sum(self._awaited.values()) + sum(one.index_bytes for one in self._segments)
+        if taken >= memory:
+            raise BudgetMissed(f"expected all indices to fit {memory} bytes, got {taken} for those of other segments")
+        return replace(self.budget, memory_bytes=memory - taken)
 
     @property
     def content(self) -> str:

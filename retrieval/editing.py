@@ -293,7 +293,7 @@ def _check_there(root: Path) -> None:
 
 
 def _open(root: Path, folder: Path, base: Manifest) -> tuple[Draft, list[Segment]]:
-    draft = Draft(root, folder, base, budget=Budget(**base.facts.budget), seed=base.facts.seed)
+    draft = Draft(root, folder, base, budget=Budget(**base.facts.budget), seed=base.facts.seed, edits=True)
     draft.spaces.update({m: base.facts.spaces[m] for m in MODALITIES if m in base.facts.spaces})
     return draft, [Segment.open(root / base.version, one, base.facts.spaces) for one in base.facts.segments]
 

@@ -27,6 +27,8 @@ _GATHERED = 1 << 24
 
 _PREFIX = 1024
 """So many products of a first block give a bound that spares sorting the rest."""
+GPU_MOST = 2048
+"""Cells and candidates that a GPU takes at most."""
 _SPARE = 32
 """What a GPU is asked for beyond k, so that near ties of the k-th are among it."""
 
@@ -183,7 +185,7 @@ class VectorIndex:
         # float32 score is at most e above the true one, and a true winner's at most e below: 2 e apart. Half an e more
         # covers the comparison.
         margin = 2.5 * self.width * 2.0**-24 + _NORM_SLACK
-        if self._gpu is not None and mask is None:
+        if self._gpu is not None and mask is None and k + _SPARE <= GPU_MOST:
             return self._gpu_candidates(queries, k, margin)
         if len(queries) == 1 and mask is None and len(self) <= _PRODUCTS:  # the bound itself, in as few steps as NumPy
             products = self._vectors @ queries[0]
@@ -278,13 +280,18 @@ def read_faiss(path: Path, flags: int = 0) -> faiss.Index:
         raise ValueError(f"{path}: expected an index that FAISS {faiss.__version__} reads, got another file") from error
 
 
+def gpus() -> int:
+    """How many GPUs FAISS can use; none for a build without them."""
+    return int(faiss.get_num_gpus())
+
+
 def copy_to_gpu(index: faiss.Index) -> faiss.Index:
     """The index on the first GPU.
 
     Raises:
         ValueError: FAISS sees no GPU, is a build without them, or knows no such index there.
     """
-    if not faiss.get_num_gpus():
+    if not gpus():
         raise ValueError("expected a GPU that FAISS can use (pip install 'authentic-dubber[gpu]'), got none")
     try:
         return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)

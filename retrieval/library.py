@@ -8,19 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from library_builder.types import MODALITIES, Clip, Emotion, Modality
 
 from .editing import SpaceMismatch, commit
 from .found import Metric
-from .index import FAISS_VERSION
+from .index import FAISS_VERSION, gpus
 from .policy import EVERYTHING, SCOPES, Policy, Scope, check_query, leave_out, one_each
 from .search import Answer, Search, search
 from .segment import COLUMNS, Segment
 from .versions import DirtyVersion, Manifest, NoLibrary, current_version, read_manifest
 
 __all__ = ["SCOPES", "Hit", "Library", "Policy", "Retrieved", "Scope", "SpaceMismatch", "commit"]
+
+
+SearchDevice: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +75,29 @@ class Library:
         self._segments = tuple(segments)
 
     @classmethod
-    def open(cls, root: Path, version: str | None = None, *, verify: bool = True) -> Library:
+    def open(
+        cls, root: Path, version: str | None = None, *, verify: bool = True, device: SearchDevice = "auto"
+    ) -> Library:
         """Open a version, the current one unless named.
 
         Args:
             verify: compare the checksum of every file first; workers that open a version already checked may skip it.
+            device: what multiplies. `auto` takes a GPU where FAISS is a build that sees one, for the indices that can
+                be there; `cuda` has all there. The answers are the same.
 
         Raises:
             NoLibrary: there is no library or no such version in `root`.
             DirtyVersion: the version is unfinished, altered, or of an unknown schema.
+            ValueError: a GPU was asked for, and there is none or an index cannot be there.
         """
         root = Path(root)
         while True:
             name = version or current_version(root)
             try:
-                return cls._open(root, name, verify)
+                opened = cls._open(root, name, verify)
+                if device == "cuda" or (device == "auto" and gpus()):
+                    opened._to_gpu(all_of_it=device == "cuda")
+                return opened
             except (NoLibrary, DirtyVersion, FileNotFoundError):
                 # It may have been collected between the pointer and its files; then another is current.
                 if version is not None or current_version(root) == name:
@@ -103,6 +114,15 @@ class Library:
             by = f" (its indices were written by FAISS {made}, this is FAISS {own})" if made != own else ""
             raise DirtyVersion(f"{folder} contradicts its manifest: {error}{by}") from error
         return cls(manifest, segments)
+
+    def _to_gpu(self, *, all_of_it: bool) -> None:
+        for segment in self._segments:
+            for index in segment.indices.values():
+                try:
+                    index.to_gpu()
+                except ValueError:
+                    if all_of_it:
+                        raise
 
     def __len__(self) -> int:
         return self._manifest.facts.count

@@ -9,8 +9,11 @@ import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
 import lmdb
@@ -28,10 +31,13 @@ _ROW = struct.Struct(">cQ")
 _NUMBER = struct.Struct("<Q")
 _OLD_HEAD = struct.Struct("<I")
 _DIGEST = 16
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (Clip, Emotion)}
 _ROOM = 1 << 20
 """A disk with less is full: what was refused is larger than what is left."""
 _BATCH_BYTES = 8 << 20
 """Records of one transaction: LMDB keeps the pages of an open transaction in memory."""
+
+Checked = TypeVar("Checked", Clip, Emotion)
 
 
 def encode(clip: Clip) -> bytes:
@@ -298,23 +304,34 @@ def _parts(values: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _clip(value: bytes | memoryview, start: int, length: int) -> Clip:
+    """A clip that was checked when it was written; checking it again would take most of a search's time."""
     stored = _json(value, start, length)
-    offset = start + length
+    spaces: list[tuple[Modality, str]] = stored["spaces"]
+    widths = [_width(space) for _, space in spaces]
+    # One copy for all vectors: the map they lie in is gone with the transaction.
+    vectors = np.frombuffer(value, "<f4", sum(widths), start + length).astype(np.float32)
+    vectors.setflags(write=False)
     emotions: dict[Modality, Emotion] = {}
-    for modality, space in stored["spaces"]:
-        width = space_width(space)
-        emotions[modality] = _trusted(space, np.frombuffer(value, "<f4", width, offset).astype(np.float32))
-        offset += 4 * width
-    return Clip.from_record(stored["record"], emotions)
+    first = 0
+    for (modality, space), width in zip(spaces, widths, strict=True):
+        emotions[modality] = _trusted(Emotion, {"space": space, "vector": vectors[first : first + width]})
+        first += width
+    record: dict[str, Any] = stored["record"]
+    record["notes"] = tuple(record["notes"])
+    record["captions"] = MappingProxyType(record["captions"])
+    return _trusted(Clip, {**record, "emotions": MappingProxyType(emotions)})
 
 
-def _trusted(space: str, vector: npt.NDArray[np.float32]) -> Emotion:
-    """An emotion that was checked when it was written; checking it again would take most of a search's time."""
-    emotion = object.__new__(Emotion)
-    vector.setflags(write=False)
-    object.__setattr__(emotion, "space", space)
-    object.__setattr__(emotion, "vector", vector)
-    return emotion
+def _trusted(kind: type[Checked], fields: Mapping[str, Any]) -> Checked:
+    """A value with all its fields, without the checks of its making."""
+    made = object.__new__(kind)
+    put = object.__setattr__
+    for name in _FIELDS[kind]:
+        put(made, name, fields[name])
+    return made
+
+
+_width = lru_cache(space_width)
 
 
 def _json(value: bytes | memoryview, start: int, length: int) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class SegmentFacts:
     licences: Mapping[str, int]
     indices: Mapping[str, Mapping[str, Any]]
 
+    @property
+    def index_bytes(self) -> int:
+        """What the indices take, mapped or not."""
+        return round(sum(one["bytes_per_vector"] * self.counts[m] for m, one in self.indices.items()))
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -89,7 +94,7 @@ class Facts:
         source: what the committer says about the clips' origin.
         parent: the version this one was made from.
         seed: of whatever was drawn while indices were made.
-        budget: of the indices: the recall asked for, and the memory of a segment's.
+        budget: of the indices: the recall asked for, and the memory of all.
         tools: versions of what wrote the files.
     """
 

@@ -216,3 +216,33 @@ def test_the_bench_runs_and_writes_what_it_says(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "growth.png").read_bytes()[:4] == b"\x89PNG"
     assert list((tmp_path / "scratch").iterdir()) == []
     assert all(0 < row["ours_1"]["minimum"] <= row["ours_1"]["median"] for row in told["table"])
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF16,SQ8"])
+def test_what_a_gpu_would_be_asked_for_gives_the_same_answers(factory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS's own CPU index in the GPU's place: our side of it, with ties past what is asked for, answers alike."""
+    vectors = unit(4000, 32, seed=8)
+    vectors[3000:3100] = vectors[0]
+    index, _ = build_index(np.arange(4000), reader(vectors), budget=Budget(1.0), factory=factory)
+    queries = np.concatenate([vectors[:3], unit(40, 32, seed=9)])
+    before = {k: index.search_many(queries, k) for k in (3, 2500)}
+    with pytest.raises(ValueError, match="expected a GPU"):
+        index.to_gpu()
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: None, raising=False)
+    asked: list[int] = []
+
+    class Stand:
+        def __init__(self, index: faiss.Index) -> None:
+            self.index = index
+
+        def search(self, queries: np.ndarray, k: int, **named: object) -> object:
+            asked.append(k)
+            return self.index.search(queries, k, **named)
+
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, number, index: Stand(index), raising=False)
+    index.to_gpu()
+    for k, expected in before.items():
+        for one, other in zip(expected, index.search_many(queries, k), strict=True):
+            assert one.ids.tolist() == other.ids.tolist() and one.scores.tolist() == other.scores.tolist()
+    assert asked and max(asked) <= 2048, "a GPU takes no more at once"

@@ -24,9 +24,15 @@ def run(recipe: str, *options: str) -> dict:
 
 
 def test_killed_writers_flipped_bytes_and_a_full_disk_are_survived() -> None:
-    counts = run("library_faults.py", "--kills", "8", "--flips", "8", "--clips", "80")
+    counts = run("library_faults.py", "--kills", "10", "--flips", "8", "--clips", "80")
     assert set(counts["kills"].values()) == {2} and counts["between_write_and_rename"] >= 2
-    assert counts["not_whole"] == counts["different_after_again"] == counts["orphans"] == 0
+    assert (
+        counts["done_but_read_again"]
+        == counts["not_whole"]
+        == counts["different_after_again"]
+        == counts["orphans"]
+        == 0
+    )
     assert counts["flips_found"] == counts["flips"] == 8
     assert counts["disk_full_survived"] and "library" in counts["disk_full_error"]
 

@@ -11,6 +11,7 @@ from retrieval import choice
 from retrieval.editing import add, commit, remove, replace_modality
 from retrieval.library import Library, SpaceMismatch
 from retrieval.spill import in_order
+from retrieval.upkeep import verify
 from retrieval.versions import DirtyVersion, NoLibrary, current_version, read_manifest, version_names
 
 from .test_retrieval import exact, random_clips
@@ -225,3 +226,20 @@ def test_a_library_too_large_to_scan_gets_cells_and_keeps_to_its_budget(
         found = [hit.clip.id for hit in opened.top_k(query, 3).hits["scene"]]
         right, asked = right + len(set(truth) & set(found)), asked + 3
     assert right / asked > 0.95  # 300 neighbours: the recall less four standard deviations
+
+
+def test_all_segments_together_keep_to_the_memory(tmp_path: Path) -> None:
+    """Exact indices while they fit, then shorter codes, then a refusal by name that leaves the library as it was."""
+    clips = random_clips(7000, seed=3, width=16)
+    memory = int(2.35 * (4 * 16 + 8) * 4 * 1000)  # of exact indices, 1000 clips of four modalities each
+    root = tmp_path / "lib"
+    commit(root, clips[:3000], most_clips=1000, budget=choice.Budget(0.9, memory))
+    with pytest.raises(choice.BudgetMissed, match="expected"):
+        for first in range(3000, 7000, 400):
+            facts = read_manifest(root, current_version(root)).facts
+            assert "approximate" in [one.indices["scene"]["kind"] for one in facts.segments]
+            assert sum(one.index_bytes for one in facts.segments) <= memory
+            files = (root / current_version(root)).glob("*.faiss")
+            assert sum(path.stat().st_size for path in files) <= 1.05 * memory, "as reckoned, but for headers"
+            add(root, clips[first : first + 400])
+    assert len(Library.open(root)) == facts.count and not verify(root)

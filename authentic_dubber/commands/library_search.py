@@ -23,6 +23,14 @@ class ScopeChoice(str, Enum):
     other = "other"
 
 
+class DeviceChoice(str, Enum):
+    """What searches."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 Clip = Annotated[str | None, typer.Option(metavar="ID", help="Find what feels like this clip of the library.")]
 Words = Annotated[
     str | None, typer.Option(metavar="WORDS", help="Find what feels like a line, or like words for a feeling.")
@@ -45,6 +53,8 @@ Weights = Annotated[
     str | None, typer.Option(metavar="M=W,...", help="Rank by a weighted mean of cosines: scene=1,face=.5.")
 ]
 Distinct = Annotated[bool, typer.Option("--distinct", help="Name a clip once, for the modality in which it is best.")]
+Repeat = Annotated[bool, typer.Option("--repeat-text", help="Name clips of the same words each, not one of them.")]
+Device = Annotated[DeviceChoice, typer.Option(help="What searches; auto takes a GPU where FAISS sees one.")]
 Version = Annotated[str | None, typer.Option(help="Ask this version; the current one by default.")]
 Dump = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the hits with their scores to a .json or .csv file.")
@@ -71,6 +81,8 @@ def search(
     minimum: Minimum = None,
     weights: Weights = None,
     distinct: Distinct = False,
+    repeat_text: Repeat = False,
+    device: Device = DeviceChoice.auto,
     version: Version = None,
     dump: Dump = None,
     explain: Explain = False,
@@ -82,13 +94,12 @@ def search(
     from library_builder.readers import readers_of
     from retrieval.library import Library, Policy
 
-    opened = Library.open(library, version, verify=False)
+    opened = Library.open(library, version, verify=False, device=device.value)
     readers = readers_of({str(m): space for m, space in opened.spaces.items()}) if clip is None else None
     enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
-    own = enquiry.clip.speaker if enquiry.clip is not None else None
     policy = Policy(
         scope=scope.value,
-        speaker=speaker or own if scope is not ScopeChoice.any else None,
+        speaker=None if scope is ScopeChoice.any else speaker or getattr(enquiry.clip, "speaker", None),
         film_scope="same" if film is not None else "any",
         film=film,
         licences=licence,
@@ -97,9 +108,9 @@ def search(
         minimum=minimum,
         weights=parse_weights(weights) if weights is not None else None,
         distinct=distinct,
+        repeat_text=repeat_text,
     )
-    found = answer(opened, enquiry, k, policy)
-    told = rows(found, enquiry, policy)
+    told = rows(found := answer(opened, enquiry, k, policy), enquiry, policy)
     if dump is not None:
         write(dump, told, found.notes)
     _print(found, told, enquiry, policy, explain=explain, as_json=as_json)
