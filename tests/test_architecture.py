@@ -38,16 +38,16 @@ HOMES: dict[str, set[str]] = {
     "resemblyzer": {"authentic_dubber/speaker.py"},
     "tokenizers": {"library_builder/sentence.py"},
     "transformers": {
-        "library_builder/pretrained.py",
         "authentic_dubber/pretrained.py",
         "authentic_dubber/evaluation/speaker_identity.py",
         "authentic_dubber/evaluation/whisper.py",
     },
+    "huggingface_hub": {"library_builder/pretrained/source.py"},
     "onnxruntime": {"authentic_dubber/evaluation/dnsmos.py"},
     "sklearn": {"authentic_dubber/evaluation/emotion.py", "authentic_dubber/evaluation/speaker_identity.py"},
 }
 """A heavy or bounded module and the only files that may name it."""
-ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn", "transformers"}
+ONLY_INSIDE_FUNCTIONS = {"huggingface_hub", "onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn", "transformers"}
 HEAVY = (
     "torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader",
     "onnxruntime", "pymilvus", "sklearn", "transformers",
