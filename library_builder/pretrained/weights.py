@@ -34,7 +34,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     # Torch lets its unpickler's errors through; naming that module ourselves would be one import too many.
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, torch.serialization.pickle.UnpicklingError) as error:  # type: ignore[attr-defined]
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, torch.serialization.pickle.UnpicklingError) as error:
         reason = str(error).strip().partition("\n")[0][:120] or type(error).__name__
         raise ModelError(
             f"{path}: expected a torch state dict, got a truncated file or one that holds more than tensors: {reason}"
