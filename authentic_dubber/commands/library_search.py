@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .library_build import ModelDir
+
 if TYPE_CHECKING:
     from authentic_dubber.enquiry import Enquiry
     from library_builder.types import Modality
@@ -72,6 +74,10 @@ def search(
     weights: Weights = None,
     distinct: Distinct = False,
     version: Version = None,
+    extractors: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="What reads words, pictures and sounds.")
+    ] = None,
+    model_dir: ModelDir = None,
     dump: Dump = None,
     explain: Explain = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -79,11 +85,16 @@ def search(
     """Find the clips that feel nearest, for every modality that asks."""
     from authentic_dubber.enquiry import answer, enquire, rows
     from authentic_dubber.enquiry import dump as write
-    from library_builder.readers import readers_of
+    from authentic_dubber.extraction import Extraction
+    from authentic_dubber.reading import readers_like
     from retrieval.library import Library, Policy
 
     opened = Library.open(library, version, verify=False)
-    readers = readers_of({str(m): space for m, space in opened.spaces.items()}) if clip is None else None
+    readers = None
+    if clip is None and extractors is not None:
+        readers = Extraction(extractors, model_dir).load()
+    elif clip is None:
+        readers = readers_like({str(m): space for m, space in opened.spaces.items()})
     enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     own = enquiry.clip.speaker if enquiry.clip is not None else None
     policy = Policy(
