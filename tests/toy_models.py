@@ -76,20 +76,15 @@ def wild(model: Any, scale: float) -> Any:
     return model.eval()
 
 
-def save_video_llm(folder: Path, kind: str = "video_llama_3", *, words: int = 12) -> Any:
-    """A video language model of one of the four kinds, with its tokenizer and its settings of pictures."""
-    import transformers
-
-    tokenizer = save_qwen_tokenizer(folder)
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
-    marks = {f"vision_{end}_token_id": tokenizer.convert_tokens_to_ids(f"<|vision_{end}|>") for end in ("start", "end")}
+def sizes(kind: str, vocabulary: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The stem of a family's class names, and the sizes of its two halves."""
     text: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocabulary,
         "max_position_embeddings": 4096,
     }
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
@@ -101,7 +96,7 @@ def save_video_llm(folder: Path, kind: str = "video_llama_3", *, words: int = 12
                 "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
                 "patch_size": 14,
             }  # fmt: skip
-            text["model_type"], marks = "qwen2", {}
+            text["model_type"] = "qwen2"
         case "qwen2_vl":
             stem, text["rope_parameters"] = "Qwen2VL", rope
             vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4, "mlp_ratio": 2, "patch_size": 14}
@@ -112,6 +107,18 @@ def save_video_llm(folder: Path, kind: str = "video_llama_3", *, words: int = 12
             stem, text["rope_parameters"], text["head_dim"] = "Qwen3VL", {**rope, "mrope_interleaved": True}, 8
             vision |= {"out_hidden_size": 32, "patch_size": 16, "deepstack_visual_indexes": [0]}
             vision["num_position_embeddings"] = 64
+    return stem, text, vision
+
+
+def save_video_llm(folder: Path, kind: str = "video_llama_3", *, words: int = 12) -> Any:
+    """A video language model of one of the four kinds, with its tokenizer and its settings of pictures."""
+    import transformers
+
+    tokenizer = save_qwen_tokenizer(folder)
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
+    marks = {f"vision_{end}_token_id": tokenizer.convert_tokens_to_ids(f"<|vision_{end}|>") for end in ("start", "end")}
+    stem, text, vision = sizes(kind, len(tokenizer))
+    marks = {} if kind == "video_llama_3" else marks
     config = getattr(transformers, f"{stem}Config")(
         text_config=text,
         vision_config=vision,

@@ -20,7 +20,7 @@ from .caption_notes import EMPTY, felt_note, flag_notes, flags
 from .pictures import choose
 from .prompts import PROMPTS, Colours, face_prompt, scene_prompt
 from .reaction import RELATION, ReactionModel
-from .source import ModelSource
+from .source import ModelSource, facts_of
 from .text_emotion import EmotionClassifier, Felt
 from .video_llm import Answer, VideoLLM
 
@@ -226,20 +226,3 @@ def space_of(modality: str, sources: Mapping[str, ModelSource], how: str, width:
     """The name of a space: vectors of other weights or other prompts are not to be compared with these."""
     parts = [how, *(f"{role} {source.sha256}" for role, source in sorted(sources.items()))]
     return f"paper-{modality}/{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:8]}/{width}"
-
-
-def facts_of(sources: Mapping[str, ModelSource], settings: str) -> dict[str, str]:
-    """What a manifest keeps of models: checksum, revision and licence of each, and how they were asked.
-
-    Those with a point in their name only tell; the others also decide what may stand beside what.
-    """
-    digests = "".join(source.sha256 for _, source in sorted(sources.items()))
-    facts = {"weights": hashlib.sha256(digests.encode()).hexdigest(), "settings": settings}
-    for role, source in sources.items():
-        facts |= {
-            f"{role}.name": source.name,
-            f"{role}.revision": source.revision,
-            f"{role}.sha256": source.sha256,
-            f"{role}.licence": source.licence,
-        }
-    return facts
