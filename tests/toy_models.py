@@ -197,12 +197,18 @@ SIDES = {"layers": 2, "attention_heads": 4, "ffn_dim": 48}
 
 
 def save_all(folder: Path, kind: str = "video_llama_3") -> Path:
-    """What a folder of models holds; the voice's and the lips' are made where their packages are."""
+    """A folder of models as `library_builder.pretrained.folder` describes it."""
+    from tests import test_emotion2vec, test_lip_reading
+
     save_video_llm(folder / "video_llm", kind)
     save_classifier(folder / "roberta")
     save_reactions(folder / "comet")
+    labels = len(test_emotion2vec.LABELS)
+    test_emotion2vec.save(folder / "emotion2vec", test_emotion2vec.fresh(labels), labels=True)
+    test_lip_reading.save(folder / "lips")
     return folder
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     print(save_all(Path(sys.argv[1]), *sys.argv[2:3]))

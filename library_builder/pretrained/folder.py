@@ -95,10 +95,10 @@ class ModelFolder:
         """How voices sound."""
         from .emotion2vec import Emotion2vecAudio
 
-        return Emotion2vecAudio(self.source(EMOTION2VEC))
+        return Emotion2vecAudio(self.source(EMOTION2VEC), device=str(self._place.device))
 
     def lips(self) -> LipReader:
         """How mouths move."""
         from .lip_reading import ResNetTcnLips
 
-        return ResNetTcnLips(self.source(LIPS))
+        return ResNetTcnLips(self.source(LIPS), device=str(self._place.device))
