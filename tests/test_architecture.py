@@ -52,8 +52,8 @@ HOMES: dict[str, set[str]] = {
 }
 """A heavy or bounded module and the only files that may name it."""
 ONLY_INSIDE_FUNCTIONS = {
-    "funasr", "h5py", "huggingface_hub", "omegaconf", "onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn", "transformers",
-    "yaml",
+    "funasr", "h5py", "huggingface_hub", "omegaconf", "onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn",
+    "transformers", "yaml",
 }  # fmt: skip
 HEAVY = (
     "torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader",

@@ -168,7 +168,7 @@ def load_emotion2vec(source: ModelSource, *, labels: int = 0) -> Any:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """`model_conf` of the published configuration."""
-    # Both come with FunASR. OmegaConf takes `1e-05`, as the published files write it, for a number; plain YAML does not.
+    # Both come with FunASR. OmegaConf takes the `1e-05` of published files for a number, plain YAML does not.
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError

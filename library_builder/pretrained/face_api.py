@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .faces import NO_FACES, Boxes, Faces, Picture, check_picture, cut, distinct, resized, surest_first
+from .faces import NO_FACES, Boxes, Faces, Framing, Picture, check_picture, cut, distinct, resized, surest_first
 from .tf_layers import PlainConv, SeparableConv, same, same_max_pool
 from .tfjs import read_shards, shards_of
 from .weights import fill
@@ -50,6 +50,7 @@ class TinyFaceDetector:
     """
 
     name = "face-api"
+    framing = Framing(0.043, -0.165, 1.007)
 
     def __init__(self, folder: Path, *, least: float = _LEAST_SCORE) -> None:
         manifest = folder / _DETECTOR

@@ -37,12 +37,39 @@ class Faces:
             raise ValueError("expected the surest face first, got rising scores")
 
 
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """Where OpenCV's frontal cascade would draw its box, by which the rest of the house knows eyes and mouths.
+
+    Measured on eight photographs of five people, in which all detectors and the cascade found the face.
+
+    Attributes:
+        left, top: of its corner, as shares of a box's width and height.
+        side: of it, as a share of the side of a square as large as a box.
+    """
+
+    left: float
+    top: float
+    side: float
+
+    def of_cascade(self, boxes: Boxes) -> Boxes:
+        """Boxes as the cascade would draw them, squares: (N, 4) -> (N, 4)."""
+        left, top, width, height = boxes.T
+        side = self.side * np.sqrt(width * height)
+        return np.stack([left + self.left * width, top + self.top * height, side, side], axis=1)
+
+
 class FaceDetector(Protocol):
     """Anything that finds faces."""
 
     @property
     def name(self) -> str:
         """What tables call it."""
+        ...
+
+    @property
+    def framing(self) -> Framing:
+        """What its boxes hold of a face."""
         ...
 
     def detect(self, picture: Picture) -> Faces:

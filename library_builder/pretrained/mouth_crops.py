@@ -28,15 +28,13 @@ STEADY = (33, 36, 39, 42, 45)
 MOUTH = slice(48, 68)
 _WINDOW = 12
 """Frames over which landmarks are averaged before a face is laid down, from each frame on."""
-_SIDE = 1.27
-"""Of the mouth's surroundings as a track has them, so that a mouth fills about half of the crop as published."""
 
 Crops = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
 
 def boxed_crops(frames: Sequence[Frame], track: FaceTrack) -> Crops:
-    """The mouth by its place in the face box.
+    """The mouth by its place in the face box; it fills about half of the crop's width, as in the published ones.
 
     Shape:
         V frames -> (V, 96, 96).
@@ -48,7 +46,7 @@ def boxed_crops(frames: Sequence[Frame], track: FaceTrack) -> Crops:
         raise ValueError(f"expected a face found in {len(frames)} frames, got {track.found} in {len(track.boxes)}")
     crops = np.zeros((len(frames), CROP_PIXELS, CROP_PIXELS), dtype=np.uint8)
     for i, (frame, (left, top, width, height)) in enumerate(zip(frames, track.mouths(), strict=True)):
-        scale = CROP_PIXELS / (_SIDE * width)
+        scale = CROP_PIXELS / width
         crops[i] = _warped(grey(frame), _onto_middle(scale, left + width / 2, top + height / 2))
     return crops
 

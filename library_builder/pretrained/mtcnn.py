@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .faces import NO_FACES, Faces, Picture, check_picture
+from .faces import NO_FACES, Faces, Framing, Picture, check_picture
 from .weights import fill, read_state
 
 SMALLEST = 20
@@ -42,6 +42,7 @@ class Mtcnn:
     """
 
     name = "mtcnn"
+    framing = Framing(-0.113, 0.018, 1.092)
 
     def __init__(self, folder: Path) -> None:
         self.weight_files = tuple(folder / f"{stage}net.pt" for stage in "pro")

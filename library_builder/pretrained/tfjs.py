@@ -63,8 +63,8 @@ def _groups(manifest: Path) -> list[dict[str, Any]]:
         raise ModelError(f"{manifest}: expected a manifest of TensorFlow.js weights, there is no such file")
     try:
         groups = json.loads(manifest.read_text(encoding="utf-8"))
-        if all({"paths", "weights"} <= set(group) for group in groups):
-            return list(groups)
+        if isinstance(groups, list) and groups and all({"paths", "weights"} <= set(group) for group in groups):
+            return groups
     except (ValueError, TypeError) as error:
         raise ModelError(f"{manifest}: expected a manifest of TensorFlow.js weights: {error}") from error
     raise ModelError(f"{manifest}: expected groups of paths and weights, as TensorFlow.js writes them, got others")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from . import require
-from .faces import Faces, Picture, check_picture, distinct, resized, surest_first
+from .faces import Faces, Framing, Picture, check_picture, distinct, resized, surest_first
 from .source import ModelError
 
 INSTALL = 'pip install "authentic-dubber[faces]"'
@@ -29,6 +29,7 @@ class UltraFace:
     """
 
     name = "ultraface"
+    framing = Framing(-0.131, 0.051, 1.088)
 
     def __init__(self, folder: Path, *, least: float = _LEAST_SCORE) -> None:
         require("onnxruntime", "UltraFace", INSTALL)
