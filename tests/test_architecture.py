@@ -38,7 +38,7 @@ HOMES: dict[str, set[str]] = {
     "resemblyzer": {"authentic_dubber/speaker.py"},
     "tokenizers": {"library_builder/sentence.py"},
     "transformers": {
-        "authentic_dubber/pretrained.py",
+        "library_builder/pretrained/loading.py",
         "authentic_dubber/evaluation/speaker_identity.py",
         "authentic_dubber/evaluation/whisper.py",
     },

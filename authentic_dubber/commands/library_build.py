@@ -14,7 +14,9 @@ from authentic_dubber.exits import PARTIAL
 from .progress import Bar
 
 if TYPE_CHECKING:
+    from authentic_dubber.extraction import Extraction
     from authentic_dubber.librarian import BuildResult
+    from library_builder.readers import Readers
 
 
 class EngineChoice(str, Enum):
@@ -22,6 +24,14 @@ class EngineChoice(str, Enum):
 
     local = "local"
     ray = "ray"
+
+
+class PrecisionChoice(str, Enum):
+    """How exactly large models compute."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="The library's folder.")]
@@ -55,6 +65,17 @@ Recall = Annotated[
 Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Of a segment's indices together, such as 512MiB or 8GiB.")
 ]
+Extractors = Annotated[
+    str,
+    typer.Option(metavar="NAME,...", help="What reads: light, paper, or by modality, as in paper,audio=light-v2."),
+]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Models of paper extractors: video_llm/, roberta/, comet/, emotion2vec/, lips/."),
+]
+Device = Annotated[str, typer.Option(help="Where models compute: auto, cpu, cuda, or a card such as cuda:1.")]
+Precision = Annotated[PrecisionChoice, typer.Option(help="Of large models; auto is bf16 on a GPU.")]
+ModelBatch = Annotated[int, typer.Option(min=1, help="Clips that are captioned at once; halved where memory is short.")]
 WorkerGpus = Annotated[float, typer.Option(min=0, help="With Ray: GPUs, or a share of one, per worker.")]
 
 
@@ -66,6 +87,11 @@ def build(
     film: Film = None,
     licence: Licence = None,
     speaker: Speaker = "",
+    extractors: Extractors = "light",
+    model_dir: ModelDir = None,
+    device: Device = "auto",
+    precision: Precision = PrecisionChoice.auto,
+    model_batch: ModelBatch = 4,
     workers: Workers = 1,
     engine: Engine = EngineChoice.local,
     shard: Part = None,
@@ -86,13 +112,17 @@ def build(
     Stopped in any way and run again, it goes on where it was; run again on the same footage, it reads only what
     changed or failed. Exits with 3 when some footage failed; the rest is in the library.
     """
+    from authentic_dubber.extraction import Extraction
     from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
     from authentic_dubber.sizes import parse_size
     from library_builder.ray_engine import RayOptions
     from retrieval.choice import Budget
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
+    extraction = Extraction(extractors, model_dir, device, precision.value, model_batch)
     options = BuildOptions(
+        load=extraction.load,
+        config=extraction.config(),
         workers=workers,
         engine=engine.value,
         shard_clips=shard_clips,
@@ -104,10 +134,30 @@ def build(
         ray=RayOptions(address=ray_address, decoders=decoders, reader_gpus=worker_gpus),
     )
     budget = Budget(recall, None if memory is None else parse_size(memory))
+    readers = opened(extraction, here=workers == 1 and engine is EngineChoice.local)
     with Bar("clip") as bar:
-        result = build_library(job, progress=bar, options=options, budget=budget)
+        result = build_library(job, readers, progress=bar, options=options, budget=budget)
     typer.echo(json.dumps(result.facts(), ensure_ascii=False, indent=2) if as_json else _told(library, shard, result))
     raise typer.Exit(0 if result.complete else PARTIAL)
+
+
+def opened(extraction: Extraction, *, here: bool) -> Readers | None:
+    """The readers that were asked for, with the licences of their models told; None for the light ones, which a build
+    loads when it has found its footage.
+
+    Args:
+        here: footage is read in this very process, so weights are loaded now; workers load their own.
+    """
+    from authentic_dubber.extraction import told_licences
+
+    if extraction.light:
+        return None
+    readers = extraction.open()
+    for line in told_licences(readers):
+        typer.echo(line, err=True)
+    if here:
+        readers.ready()
+    return readers
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:

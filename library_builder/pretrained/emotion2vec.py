@@ -24,7 +24,7 @@ from torch.nn import functional
 from library_builder.types import Emotion, Reading
 
 from . import require
-from .source import ModelError, ModelSource
+from .source import ModelError, ModelSource, facts_of
 from .weights import fill, read_state
 
 INSTALL = 'pip install "authentic-dubber[emotion2vec]"'
@@ -72,6 +72,11 @@ class Emotion2vecAudio:
     def weight_files(self) -> tuple[Path, ...]:
         """What a manifest tells the reader by."""
         return self._source.weight_files
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What a manifest keeps of the model besides."""
+        return facts_of({"emotion2vec": self._source}, "")
 
     def read(self, wave: npt.NDArray[np.floating], sample_rate: int) -> Reading | None:
         """The utterance's vector; None for silence or less than 0.1 s of sound.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -234,3 +234,20 @@ def read_config(source: ModelSource) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{path}: expected a model's configuration, there is none")
     return _json(path)
+
+
+def facts_of(sources: Mapping[str, ModelSource], settings: str) -> dict[str, str]:
+    """What a manifest keeps of models: checksum, revision and licence of each, and how they were asked.
+
+    Those with a point in their name only tell; the others also decide what may stand beside what.
+    """
+    digests = "".join(source.sha256 for _, source in sorted(sources.items()))
+    facts = {"weights": hashlib.sha256(digests.encode()).hexdigest(), "settings": settings}
+    for role, source in sources.items():
+        facts |= {
+            f"{role}.name": source.name,
+            f"{role}.revision": source.revision,
+            f"{role}.sha256": source.sha256,
+            f"{role}.licence": source.licence,
+        }
+    return facts
