@@ -126,7 +126,7 @@ def save_video_llm(folder: Path, kind: str = "video_llama_3", *, words: int = 12
         video_token_id=ids["video_pad"],
         **marks,
     )
-    model = wild(getattr(transformers, f"{stem}ForConditionalGeneration")(config), 3.0)
+    model = wild(getattr(transformers, f"{stem}ForConditionalGeneration")(config), 6.0)
     model.generation_config.max_new_tokens = words
     model.generation_config.suppress_tokens = without_words(tokenizer)
     model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids("<|im_end|>")]

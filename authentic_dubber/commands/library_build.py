@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,9 @@ from .progress import Bar
 if TYPE_CHECKING:
     from authentic_dubber.extraction import Extraction
     from authentic_dubber.librarian import BuildResult
+    from library_builder.ray_engine import RayOptions
     from library_builder.readers import Readers
+    from retrieval.choice import Budget
 
 
 class EngineChoice(str, Enum):
@@ -109,36 +111,41 @@ def build(
 ) -> None:
     """Read footage into a new version of LIB. Cue sheets of the same name beside the videos are found by themselves.
 
-    Stopped in any way and run again, it goes on where it was; run again on the same footage, it reads only what
-    changed or failed. Exits with 3 when some footage failed; the rest is in the library.
+    Stopped and run again, it goes on where it was; on the same footage, it reads only what changed or failed. Exits
+    with 3 when some footage failed; the rest is in the library.
     """
-    from authentic_dubber.extraction import Extraction
     from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
-    from authentic_dubber.sizes import parse_size
-    from library_builder.ray_engine import RayOptions
-    from retrieval.choice import Budget
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
-    extraction = Extraction(extractors, model_dir, device, precision.value, model_batch)
-    options = BuildOptions(
-        load=extraction.load,
-        config=extraction.config(),
-        workers=workers,
-        engine=engine.value,
-        shard_clips=shard_clips,
-        part=_part(shard),
-        finish=finish,
-        cache=cache,
-        rehash=rehash,
-        retries=retries,
-        ray=RayOptions(address=ray_address, decoders=decoders, reader_gpus=worker_gpus),
-    )
-    budget = Budget(recall, None if memory is None else parse_size(memory))
-    readers = opened(extraction, here=workers == 1 and engine is EngineChoice.local)
+    using = read_by(extractors, model_dir, device, precision, model_batch)
+    asked: dict[str, Any] = {"workers": workers, "shard_clips": shard_clips, "finish": finish, "cache": cache}
+    asked |= {"engine": engine.value, "part": _part(shard), "ray": _ray(ray_address, decoders, worker_gpus)}
+    options = BuildOptions(**asked, rehash=rehash, retries=retries, config=using.config(), load=using.load)
+    readers = opened(using, here=workers == 1 and engine is EngineChoice.local)
     with Bar("clip") as bar:
-        result = build_library(job, readers, progress=bar, options=options, budget=budget)
+        result = build_library(job, readers, progress=bar, options=options, budget=_budget(recall, memory))
     typer.echo(json.dumps(result.facts(), ensure_ascii=False, indent=2) if as_json else _told(library, shard, result))
     raise typer.Exit(0 if result.complete else PARTIAL)
+
+
+def _ray(address: str | None, decoders: int, gpus: float) -> RayOptions:
+    from library_builder.ray_engine import RayOptions
+
+    return RayOptions(address=address, decoders=decoders, reader_gpus=gpus)
+
+
+def _budget(recall: float, memory: str | None) -> Budget:
+    from authentic_dubber.sizes import parse_size
+    from retrieval.choice import Budget
+
+    return Budget(recall, None if memory is None else parse_size(memory))
+
+
+def read_by(names: str, models: Path | None, device: str, precision: PrecisionChoice, batch: int) -> Extraction:
+    """What options that commands share say of extractors."""
+    from authentic_dubber.extraction import Extraction
+
+    return Extraction(names, models, device, precision.value, batch)
 
 
 def opened(extraction: Extraction, *, here: bool) -> Readers | None:

@@ -21,6 +21,7 @@ from .library_build import (
     PrecisionChoice,
     Workers,
     opened,
+    read_by,
 )
 from .library_versions import Onto
 from .progress import Bar
@@ -61,14 +62,13 @@ def reextract(
     It waits for `publish`; look at it with `compare` first. Stopped in any way and run again, it goes on where it was.
     Exits with 3 when clips kept their old reading.
     """
-    from authentic_dubber.extraction import Extraction
     from authentic_dubber.reextraction import AgainOptions, FootageLost
     from authentic_dubber.reextraction import reextract as read
 
     asked = parse_modalities(modality)
     done: list[Reextracted] = []
     for one in asked:
-        using = Extraction(f"light,{one}={extractor}", model_dir, device, precision.value, model_batch)
+        using = read_by(f"light,{one}={extractor}", model_dir, device, precision, model_batch)
         options = AgainOptions(keep_failed, workers, config=using.config(), load=using.load)
         readers = opened(using, here=workers == 1) or using.load()
         try:

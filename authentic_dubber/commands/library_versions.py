@@ -26,6 +26,7 @@ from .library_build import (
     Speaker,
     Workers,
     opened,
+    read_by,
 )
 from .progress import Bar
 
@@ -66,13 +67,12 @@ def add(
 
     Exits with 3 when some footage failed; the rest is in the library.
     """
-    from authentic_dubber.extraction import Extraction
     from authentic_dubber.librarian import BuildJob, BuildOptions, add_footage
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
     options, readers = BuildOptions(workers=workers), None
     if extractors is not None:
-        using = Extraction(extractors, model_dir, device, precision.value, model_batch)
+        using = read_by(extractors, model_dir, device, precision, model_batch)
         options = BuildOptions(workers=workers, load=using.load, config=using.config())
         readers = opened(using, here=workers == 1)
     with Bar("clip") as bar:
