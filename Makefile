@@ -4,11 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTABLE := $(VENV)/.testable
+PRETRAINED := $(VENV)/.pretrained
 
-.PHONY: dub test setup setup-tests lint types clean
+.PHONY: dub test test-pretrained setup setup-tests lint types clean
 
 dub: setup
 	$(BIN)/dub demo --out out
+
+# Every pretrained reader in the real class of its library, at toy size; what is skipped is counted and told why.
+test-pretrained: $(PRETRAINED)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m pretrained -rs
 
 test: setup-tests lint types
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
@@ -34,6 +39,10 @@ $(READY): pyproject.toml constraints.txt
 # What only tests need, a Milvus server and a Ray cluster among it.
 $(TESTABLE): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(PRETRAINED): $(TESTABLE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[pretrained,emotion2vec,faces]"
 	touch $@
 
 lint: setup-tests

@@ -59,8 +59,19 @@ def light_readers() -> Readers:
 
 
 def readers_like(spaces: Mapping[str, str]) -> Readers:
-    """The extractors that a library of these spaces was read by, as far as they are ours; light ones otherwise."""
-    from library_builder.readers import readers_of
+    """The extractors that a library of these spaces was read by, as far as they are ours; light ones otherwise.
+
+    Raises:
+        ValueError: they were pretrained, whose models have to be named.
+    """
+    from library_builder.readers import needs_models, readers_of
+
+    for modality, space in spaces.items():
+        if needs_models(space):
+            raise ValueError(
+                f"expected the models that read this library, whose {modality} is of space {space} "
+                "(--extractors paper --model-dir DIR), got none"
+            )
 
     return readers_of(spaces)
 

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -96,18 +96,6 @@ class Reextracted:
     captions: int
     kept: Mapping[str, str]
     notes: tuple[str, ...]
-
-
-def load_readers(modality: Modality, extractor: str) -> Readers:
-    """The light extractors with another one in one place.
-
-    Raises:
-        ValueError: no extractor of that modality has this name.
-    """
-    from library_builder.readers import build_reader, build_readers
-
-    one: dict[str, Any] = {modality: build_reader(modality, extractor)}
-    return replace(build_readers("light"), **one)
 
 
 def reextract(

@@ -1,7 +1,6 @@
 """Footage to clips that know what they feel: look and listen, and say of every cue what became of it.
 
-Extractors are called in `feel` and `feel_again` alone, on what `see` gathered. They are handed pictures, sound and
-words, so nothing else (a corpus's emotion label, a file name, who is speaking) can reach a vector.
+Extractors are asked in `feeling` alone, about what `see` gathers.
 """
 
 from __future__ import annotations
@@ -14,16 +13,14 @@ from typing import TYPE_CHECKING
 
 from .cues import Cue
 from .cut import CutConfig, cut
+from .feeling import SOUND_RATE, ClipEmotions, Seen, SkipError, feel
 from .footage import Footage, look_at_video
 from .media import MediaError, Wave, probe, read_wave, sample_frames
 from .planning import Outcome, Work, below, plan_works, without
-from .types import MODALITIES, Clip, Emotion, Frame, Hertz, Modality, Reading, Seconds
+from .types import Clip, Frame, Seconds
 
 if TYPE_CHECKING:
     from .readers import Readers
-
-SOUND_RATE: Hertz = 16_000
-"""Sample rate at which extractors hear: enough for a voice, and what speech models are trained on."""
 
 HEARD_FROM = "audio: heard from "
 """The note of a clip that was heard from a file of its own; the file's path follows."""
@@ -54,32 +51,6 @@ class BuildConfig:
             raise ValueError(
                 f"expected at least 2 frames of 16 pixels, got {self.frames_per_clip} of {self.max_height}"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class ClipEmotions:
-    """What the extractors made of one clip: vectors, words about them, and what was missing."""
-
-    emotions: Mapping[Modality, Emotion]
-    captions: Mapping[str, str]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What of a clip extractors are shown besides its words.
-
-    Attributes:
-        frames: at least two pictures, in order of time.
-        wave: its sound at `SOUND_RATE`; `None` for footage without any.
-    """
-
-    frames: tuple[Frame, ...]
-    wave: Wave | None
-
-
-class SkipError(ValueError):
-    """A stretch of footage that cannot be a clip."""
 
 
 def read_clip(
@@ -154,68 +125,6 @@ def listen(
     if not (probe(media).has_audio if has_audio is None else has_audio):
         return None
     return read_wave(media, sample_rate=SOUND_RATE, start=start, end=end)
-
-
-def feel(seen: Seen, text: str, readers: Readers) -> ClipEmotions:
-    """What the extractors make of a stretch. With `feel_again` the only place where they see footage.
-
-    Raises:
-        SkipError: there is nothing that any extractor could read.
-    """
-    notes: list[str] = []
-    there: dict[Modality, Reading] = {}
-    captions: dict[str, str] = {}
-    for modality in MODALITIES:  # the words come after the pictures, whose captions they are read with
-        reading, missing = _feel_one(modality, seen, text, captions, readers)
-        notes += missing
-        if reading is not None:
-            there[modality] = reading
-            if reading.caption:
-                captions[modality] = reading.caption
-    if not there:
-        raise SkipError("no extractor found anything to read")
-    return _felt(there, notes)
-
-
-def feel_again(
-    modality: Modality, seen: Seen, text: str, captions: Mapping[str, str], readers: Readers
-) -> ClipEmotions:
-    """What one extractor makes of a stretch, as `feel` would have it; no emotion where it finds nothing to read.
-
-    Args:
-        seen: what that extractor is shown; the rest may be empty.
-        captions: of the stretch's scene and face, which the words are read with.
-    """
-    reading, missing = _feel_one(modality, seen, text, captions, readers)
-    return _felt({} if reading is None else {modality: reading}, missing)
-
-
-def _feel_one(
-    modality: Modality, seen: Seen, text: str, captions: Mapping[str, str], readers: Readers
-) -> tuple[Reading | None, Sequence[str]]:
-    """One extractor's reading, and what is to be said of it besides."""
-    match modality:
-        case "scene":
-            return readers.scene.read(seen.frames), ()
-        case "face":
-            face = readers.face.read(seen.frames)
-            return face.reading, face.notes
-        case "text":
-            return readers.text.read(text, captions), ()
-        case "audio":
-            wave = seen.wave
-            reading = readers.audio.read(wave, SOUND_RATE) if wave is not None and wave.size else None
-            silent = "audio: the footage has no sound" if wave is None else "audio: silent"
-            return reading, () if reading is not None else (silent,)
-
-
-def _felt(there: Mapping[Modality, Reading], notes: Sequence[str]) -> ClipEmotions:
-    said = [*notes, *(note for reading in there.values() for note in reading.notes)]
-    return ClipEmotions(
-        emotions={modality: reading.emotion for modality, reading in there.items()},
-        captions={modality: reading.caption for modality, reading in there.items() if reading.caption},
-        notes=tuple(dict.fromkeys(said)),  # a reader may repeat in its reading what it said of the track
-    )
 
 
 def build_clips(

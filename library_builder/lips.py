@@ -23,7 +23,7 @@ CROP_PIXELS = 32
 _USUAL_FPS = 25.0
 """Speeds are told per frame at this rate, so that films at other rates give the same numbers."""
 _OPENING, _MOTION = 0, 1
-"""Columns of the features."""
+"""Columns of the light features."""
 _SHAPES, _SHAPE_SPEEDS = 15, 9
 _LIPS = (slice(None), slice(9, 28), slice(7, 25))
 """Rows and columns of a crop where lips are; nostrils lie above and shadows of the cheeks beside."""
@@ -62,8 +62,9 @@ class LipReading:
 
     Attributes:
         times: seconds of each frame, (V,).
-        features: shape and movement, normalised within the clip, (V, 32).
+        features: shape and movement in the reader's own space, (V, D).
         opening: 0 as closed as it gets here, 1 as open as it gets here; 0 throughout for a still mouth, (V,).
+        motion: change per usual frame, 1 where it is strong, (V,).
         moving: whether the mouth moves at all.
         notes: what was not found, in words.
     """
@@ -71,6 +72,7 @@ class LipReading:
     times: npt.NDArray[np.float64]
     features: Features
     opening: Features
+    motion: Features
     moving: bool
     notes: tuple[str, ...] = ()
 
@@ -121,14 +123,16 @@ class LightLips:
         times = np.array([frame.time for frame in frames], dtype=np.float64)
         if track.found == "none":
             still = np.zeros((len(frames), 32), dtype=np.float32)
-            return LipReading(times, still, still[:, _OPENING].copy(), False, ("lips: no mouth found",))
+            return LipReading(times, still, still[:, 0].copy(), still[:, 0].copy(), False, ("lips: no mouth found",))
         crops = np.stack([_crop(frame, box) for frame, box in zip(frames, track.mouths(), strict=True)])
         fps = _fps(times)
         features = crop_features(crops, fps)
         moving = mouth_moves(crops, fps)
         opening = features[:, _OPENING].copy() if moving else np.zeros(len(frames), dtype=np.float32)
         notes = () if track.found == "face" else ("lips: no face found, moving region read",)
-        return LipReading(times, features, opening, moving, notes if moving else (*notes, "lips: the mouth is still"))
+        if not moving:
+            notes = (*notes, "lips: the mouth is still")
+        return LipReading(times, features, opening, features[:, _MOTION].copy(), moving, notes)
 
 
 def _crop(frame: Frame, mouth: Boxes) -> npt.NDArray[np.uint8]:
@@ -261,7 +265,7 @@ def mouth_motion(reading: LipReading) -> MouthMotion | None:
         return None
     fps = _fps(reading.times)
     columns = ndimage.gaussian_filter1d(
-        reading.features[:, [_MOTION, _OPENING]].astype(np.float64), _SMOOTH * fps, axis=0
+        np.stack([reading.motion, reading.opening], axis=1).astype(np.float64), _SMOOTH * fps, axis=0
     )
     activity = columns[:, 0] + _OPENING_SHARE * columns[:, 1]
     rest, full = np.percentile(activity, [10, 95])

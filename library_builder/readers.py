@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, overload
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
 
 from .audio import AudioReader, LightAudio
 from .audio_v2 import LightAudioV2
@@ -14,7 +15,11 @@ from .scene import LightScene, SceneReader
 from .text import LightText, TextReader
 from .types import MODALITIES, Modality
 
-READERS = ("light",)
+PAPER = "paper"
+"""The extractors that the paper names; they need a folder of models."""
+FACE_API = "face-api"
+"""Faces by published small networks; they lie in the same folder of models."""
+READERS = ("light", PAPER)
 AnyReader: TypeAlias = SceneReader | FaceReader | TextReader | AudioReader
 
 _BY_NAME: Mapping[Modality, Mapping[str, Callable[[], AnyReader]]] = {
@@ -23,17 +28,46 @@ _BY_NAME: Mapping[Modality, Mapping[str, Callable[[], AnyReader]]] = {
     "text": {"light": LightText},
     "audio": {"light": LightAudio, "light-v2": LightAudioV2},
 }
+_PRETRAINED: Mapping[Modality, Mapping[str, str]] = {
+    "scene": {PAPER: "scene"},
+    "face": {PAPER: "face", FACE_API: "expressive_face"},
+    "text": {PAPER: "text"},
+    "audio": {PAPER: "audio"},
+}
+"""By name the method of `ModelFolder` that makes the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Where pretrained readers find their weights, and how they compute.
+
+    Attributes:
+        folder: with a sub-folder per model, see `pretrained.folder`; None where only light readers are asked for.
+        device: `auto`, `cpu`, `cuda` or a card such as `cuda:1`.
+        precision: `auto`, `fp32` or `bf16`; `auto` is bf16 on a GPU.
+        batch: shots that a video language model is asked about at once.
+    """
+
+    folder: Path | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    batch: int = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """One reader per modality. Parts from different makers may be mixed: each names the space of its vectors."""
+    """One reader per modality. Parts from different makers may be mixed: each names the space of its vectors.
+
+    Attributes:
+        batch: stretches that are best read at once; see `feeling`.
+    """
 
     scene: SceneReader
     face: FaceReader
     text: TextReader
     audio: AudioReader
     lips: LipReader
+    batch: int = 1
 
     def spaces(self) -> dict[Modality, str]:
         """The space of each modality's vectors, for manifests to record; lips give features, not a feeling."""
@@ -44,42 +78,117 @@ class Readers:
             "audio": self.audio.space,
         }
 
+    def ready(self) -> None:
+        """Load weights now that would be loaded by the first clip, so that damaged ones are refused before any work.
 
-def build_readers(name: str = "light") -> Readers:
-    """The readers of that name.
+        Raises:
+            ModelError: weights are damaged, or of another model.
+            ImportError: a package is missing.
+        """
+        for reader in (self.scene, self.face, self.text, self.audio):
+            load = getattr(reader, "ready", None)
+            if load is not None:
+                load()
+
+
+def build_readers(names: str = "light", models: Models | None = None) -> Readers:
+    """The readers of a name, or of a name per modality.
+
+    Args:
+        names: such as `light`, `paper`, or `paper,audio=light-v2`.
+        models: of pretrained readers.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: a name is unknown, or a modality is named twice.
+        ModelError: a model is not there, or not one of this kind.
     """
-    match name:
-        case "light":
-            return Readers(LightScene(), LightFace(), LightText(), LightAudio(), LightLips())
-        case _:
-            raise ValueError(f"known readers are {', '.join(READERS)}, got {name!r}")
+    models = models or Models()
+    chosen, shared = parse_names(names), _Shared(models)
+    made: dict[str, Any] = {modality: _make(modality, name, shared) for modality, name in chosen.items()}
+    pretrained = any(name in _PRETRAINED[modality] for modality, name in chosen.items())
+    lips = shared.folder().lips() if pretrained and shared.folder().has("lips") else LightLips()
+    captioned = PAPER in (chosen["scene"], chosen["face"])
+    return Readers(**made, lips=lips, batch=models.batch if captioned else 1)
+
+
+def parse_names(names: str) -> dict[Modality, str]:
+    """Which reader each modality gets: `paper,audio=light` as `{"scene": "paper", ..., "audio": "light"}`.
+
+    Raises:
+        ValueError: not of this form, or an unknown name.
+    """
+    parts = [part.strip().partition("=") for part in names.split(",")]
+    whole = [name for name, equals, _ in parts if not equals]
+    single = {modality: name for modality, equals, name in parts if equals}
+    if len(whole) > 1 or len(single) != len(parts) - len(whole) or set(single) - set(MODALITIES):
+        raise ValueError(f"expected extractors such as light, paper or paper,audio=light-v2, got {names!r}")
+    if whole and whole[0] not in READERS:
+        raise ValueError(f"known readers are {', '.join(READERS)}, got {whole[0]!r}")
+    chosen: dict[Modality, str] = {m: single.get(m, whole[0] if whole else "light") for m in MODALITIES}
+    for modality, name in chosen.items():
+        _check(modality, name)
+    return chosen
 
 
 @overload
-def build_reader(modality: Literal["scene"], name: str) -> SceneReader: ...
+def build_reader(modality: Literal["scene"], name: str, models: Models | None = None) -> SceneReader: ...
 @overload
-def build_reader(modality: Literal["face"], name: str) -> FaceReader: ...
+def build_reader(modality: Literal["face"], name: str, models: Models | None = None) -> FaceReader: ...
 @overload
-def build_reader(modality: Literal["text"], name: str) -> TextReader: ...
+def build_reader(modality: Literal["text"], name: str, models: Models | None = None) -> TextReader: ...
 @overload
-def build_reader(modality: Literal["audio"], name: str) -> AudioReader: ...
+def build_reader(modality: Literal["audio"], name: str, models: Models | None = None) -> AudioReader: ...
 @overload
-def build_reader(modality: Modality, name: str) -> AnyReader: ...
-def build_reader(modality: Modality, name: str) -> AnyReader:
+def build_reader(modality: Modality, name: str, models: Models | None = None) -> AnyReader: ...
+def build_reader(modality: Modality, name: str, models: Models | None = None) -> AnyReader:
     """One modality's reader by name, for when one extractor improves and the others stay.
 
     Raises:
         ValueError: the modality or the name is unknown; the known ones are named.
+        ModelError: a model is not there, or not one of this kind.
     """
+    _check(modality, name)
+    return _make(modality, name, _Shared(models or Models()))
+
+
+def _check(modality: Modality, name: str) -> None:
     if modality not in _BY_NAME:
         raise ValueError(f"known modalities are {', '.join(MODALITIES)}, got {modality!r}")
-    known = _BY_NAME[modality]
+    known = (*_BY_NAME[modality], *_PRETRAINED[modality])
     if name not in known:
         raise ValueError(f"known readers of {modality} are {', '.join(known)}, got {name!r}")
-    return known[name]()
+
+
+class _Shared:
+    """The folder of models, opened by the first reader that needs it."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._folder: Any = None
+
+    def folder(self) -> Any:
+        """Raises ValueError without a folder of models."""
+        if self._folder is None:
+            from .pretrained.folder import ModelFolder
+            from .pretrained.loading import choose_place
+
+            if self._models.folder is None:
+                raise ValueError("expected a folder of models for pretrained extractors (--model-dir DIR), got none")
+            place = choose_place(self._models.device, self._models.precision)
+            self._folder = ModelFolder(self._models.folder, place, batch=self._models.batch)
+        return self._folder
+
+
+def _make(modality: Modality, name: str, shared: _Shared) -> AnyReader:
+    if name in _BY_NAME[modality]:
+        return _BY_NAME[modality][name]()
+    reader: AnyReader = getattr(shared.folder(), _PRETRAINED[modality][name])()
+    return reader
+
+
+def needs_models(space: str) -> bool:
+    """Whether vectors of a space are made by pretrained readers, which are not found by their space alone."""
+    return space.startswith((f"{PAPER}-", f"{FACE_API}-", "emotion2vec"))
 
 
 def readers_of(spaces: Mapping[str, str]) -> Readers:

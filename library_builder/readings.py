@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .build import SOUND_RATE, BuildConfig, ClipEmotions
-from .extractors import ExtractorFacts
+from .extractors import ExtractorFacts, decisive
 from .types import Emotion, Seconds, space_width
 
 _ABANDONED: Seconds = 3600.0
@@ -38,7 +38,8 @@ def reading_key(
         media, sound: SHA-256 of the files.
         extractors: see `extractor_facts`.
     """
-    parts = [media, start, end, text, sound, extractors, *look_settings(config)]
+    deciding = {modality: decisive(facts) for modality, facts in extractors.items()}
+    parts = [media, start, end, text, sound, deciding, *look_settings(config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

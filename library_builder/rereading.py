@@ -10,16 +10,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from .ahead import ahead
-from .build import HEARD_FROM, ClipEmotions, Seen, clip_end, feel_again, listen, watch
+from .build import HEARD_FROM, Seen, clip_end, listen, watch
 from .cue import Cue
+from .extractors import decisive
+from .feeling import batch_of, feel_some_again
 from .footage import Footage
 from .media import MediaError
 from .planning import Work
 from .readings import Readings, look_settings
-from .shards import CHANGED, CHOKED, Desk, Order, look_at_files
+from .shards import CHANGED, Desk, Order, look_at_files
 from .types import Clip, Modality
 
 
@@ -98,14 +101,18 @@ def read_again(order: AgainOrder, desk: Desk) -> ReadAgain:
         else:
             asked.append(_Asked(work, known, order, key))
     desk.tell(len(keys) + len(failed))
-    for one, seen in zip(asked, ahead(_look, asked), strict=True):
-        felt = _feel(one, seen, desk)
-        if isinstance(felt, Exception):
-            failed[one.work.id] = str(felt) or type(felt).__name__
-        else:
-            readings.put(one.key, felt)
-            keys[one.work.id] = one.key
-        desk.tell(1)
+    pairs = zip(asked, ahead(_look, asked), strict=True)
+    while some := list(islice(pairs, batch_of(desk.readers))):
+        told = [order.captions.get(one.work.id, {}) for one, _ in some]
+        lines = [one.work.cue.text for one, _ in some]
+        read = feel_some_again(order.modality, [seen for _, seen in some], lines, told, desk.readers)
+        for (one, _), felt in zip(some, read, strict=True):
+            if isinstance(felt, Exception):
+                failed[one.work.id] = str(felt) or type(felt).__name__
+            else:
+                readings.put(one.key, felt)
+                keys[one.work.id] = one.key
+            desk.tell(1)
     return ReadAgain(keys, failed, len(asked), order.known)
 
 
@@ -115,7 +122,7 @@ def _key(work: Work, known: Footage, order: AgainOrder) -> str:
     Raises:
         ValueError: the footage cannot be read, or is shorter than it was.
     """
-    parts: list[Any] = ["again", order.modality, dict(sorted(order.extractor.items()))]
+    parts: list[Any] = ["again", order.modality, dict(sorted(decisive(order.extractor).items()))]
     if order.modality == "text":
         parts += [work.cue.text, dict(sorted(order.captions.get(work.id, {}).items()))]
     else:
@@ -141,14 +148,4 @@ def _look(asked: _Asked) -> Seen | Exception:
                 seen = Seen(watch(work.path, work.cue.start, work.cue.end, order.config), None)
         return seen if asked.known.is_still(work.path) else ValueError(CHANGED)
     except (ValueError, OSError, RuntimeError) as error:
-        return error
-
-
-def _feel(asked: _Asked, seen: Seen | Exception, desk: Desk) -> ClipEmotions | Exception:
-    if isinstance(seen, Exception):
-        return seen
-    order, work = asked.order, asked.work
-    try:
-        return feel_again(order.modality, seen, work.cue.text, order.captions.get(work.id, {}), desk.readers)
-    except CHOKED as error:
         return error

@@ -26,6 +26,8 @@ _STEP: Seconds = 0.08
 """Motion is measured over this long: drawings are often held for two or three frames, and neighbours are then equal."""
 _HUE_NAMES = ("red", "orange", "yellow", "green", "green", "green", "cyan", "blue", "blue", "purple", "pink", "pink")
 """One per 30 degrees, centred on red."""
+_GREY = 0.06
+"""Chroma below which a shot is called grey."""
 
 Values = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
@@ -286,6 +288,12 @@ def _vector(look: Look) -> Values:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
+def main_hue(look: Look) -> tuple[str, float, float]:
+    """The commonest hue of a shot: its name, the middle of its bin in degrees, and its share of what is coloured."""
+    at = int(np.argmax(look.hues))
+    return ("grey" if look.chroma < _GREY else _HUE_NAMES[at]), 360 / _HUES * at, float(look.hues[at])
+
+
 def describe(look: Look) -> str:
     """Words for a look, the strongest impressions only: "a dark, blue, still shot"."""
     words = []
@@ -293,12 +301,12 @@ def describe(look: Look) -> str:
         words.append("dark" if look.lightness < 0.3 else "bright")
     if look.contrast > 0.7 or look.contrast < 0.15:
         words.append("high-contrast" if look.contrast > 0.7 else "flat")
-    if look.chroma < 0.06:
+    if look.chroma < _GREY:
         words.append("grey")
     else:
         if look.chroma > 0.35 or look.chroma < 0.12:
             words.append("vivid" if look.chroma > 0.35 else "pale")
-        words.append("many-coloured" if look.variety > 0.85 else _HUE_NAMES[int(np.argmax(look.hues))])
+        words.append("many-coloured" if look.variety > 0.85 else main_hue(look)[0])
     if abs(look.warmth) > 0.3:
         words.append("warm" if look.warmth > 0 else "cold")
     if look.seconds > 0:

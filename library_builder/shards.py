@@ -21,16 +21,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import cv2
-
 from .ahead import ahead
 from .atomic import sync
-from .build import BuildConfig, Seen, clip_end, clip_outcome, feel, gone_wrong, see
+from .build import BuildConfig, ClipEmotions, Seen, clip_end, clip_outcome, gone_wrong, see
 from .checksum import file_digest
-from .extractors import ExtractorFacts, extractor_facts
+from .extractors import ExtractorFacts, decisive, extractor_facts
+from .feeling import CHOKED, batch_of, feel_some
 from .footage import Footage, look_at_sound, look_at_video
 from .manifest import ManifestError, read_shard, write_shard
 from .planning import Outcome, Work, without
@@ -44,8 +44,6 @@ SCHEMA = "authentic-dubber/work/1"
 DONE, OUTCOMES, CLIPS = "done.json", "outcomes.jsonl", "clips"
 STAGING = ".new"
 CHANGED = "the footage changed while it was read"
-CHOKED = (ValueError, ArithmeticError, RuntimeError, cv2.error)
-"""What an extractor may raise over one clip without losing the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,8 @@ def shard_key(order: Order, extractors: ExtractorFacts) -> str:
     """
     digests = {name: order.known[path].sha256 for path, name in files_of(order.works).items()}
     rows = [{"id": w.id, "media": w.media, "film": w.film, "cue": asdict(w.cue)} for w in order.works]
-    parts = [SCHEMA, rows, digests, order.licence, extractors, look_settings(order.config)]
+    deciding = {modality: decisive(facts) for modality, facts in extractors.items()}
+    parts = [SCHEMA, rows, digests, order.licence, deciding, look_settings(order.config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
@@ -247,19 +246,19 @@ def _read(works: Sequence[Work], order: Order, desk: Desk, extractors: Extractor
             looks.append((Look(work, end, known, order.config, heard), key))
     desk.tell(len(outcomes))
     sights = desk.sights or (lambda asked: ahead(look, asked))
-    for (asked, key), seen in zip(looks, sights([asked for asked, _ in looks]), strict=True):
-        outcomes.append(_felt(asked, key, seen, order, desk.readers, readings))
-        desk.tell(1)
+    pairs = zip(looks, sights([asked for asked, _ in looks]), strict=True)
+    while some := list(islice(pairs, batch_of(desk.readers))):
+        read = feel_some([seen for _, seen in some], [asked.work.cue.text for (asked, _), _ in some], desk.readers)
+        for ((asked, key), _), one in zip(some, read, strict=True):
+            outcomes.append(_felt(asked, key, one, order, readings))
+            desk.tell(1)
     return outcomes, len(looks)
 
 
-def _felt(
-    asked: Look, key: str, seen: Seen | Exception, order: Order, readers: Readers, readings: Readings | None
-) -> Outcome:
-    if isinstance(seen, Exception):
-        return gone_wrong(asked.work, seen)
+def _felt(asked: Look, key: str, read: ClipEmotions | Exception, order: Order, readings: Readings | None) -> Outcome:
+    if isinstance(read, Exception):
+        return gone_wrong(asked.work, read)
     try:
-        read = feel(seen, asked.work.cue.text, readers)
         outcome = clip_outcome(asked.work, asked.known, read, order.licence)
     except CHOKED as error:
         return gone_wrong(asked.work, error)

@@ -100,22 +100,14 @@ class FaceTracker:
         """
         if not frames:
             return FaceTrack(np.empty((0, 4)), "none")
-        times = np.array([frame.time for frame in frames])
-        looks = [0]
-        for index, time in enumerate(times):
-            if time - times[looks[-1]] >= _EVERY:
-                looks.append(index)
+        looks = looks_among(frames)
         small, scale = _shrunk([frames[index] for index in looks])
         # Profiles cost two more searches and are rarer: they are looked for where no frontal face holds.
         for search in (self._frontals, self._profiles):
-            best = max(_join([search(picture) for picture in small]), key=_weight, default={})
-            if len(best) >= max(1, _SEEN_SHARE * len(looks)):
-                boxes = _between(best, looks, times) / scale
-                return FaceTrack(boxes, "face", seen=len(best) / len(looks))
-        region = moving_region(frames)
-        if region is None:
-            return FaceTrack(np.full((len(frames), 4), np.nan), "none")
-        return FaceTrack(np.repeat(region[None], len(frames), axis=0), "moving region")
+            track = steadiest([[box / scale for box in search(picture)] for picture in small], looks, frames)
+            if track is not None:
+                return track
+        return faceless(frames)
 
     def _frontals(self, picture: Grey) -> list[Boxes]:
         return [
@@ -131,6 +123,38 @@ class FaceTracker:
         return [np.asarray(box, dtype=np.float64) for box in [*left, *mirrored]]
 
 
+def looks_among(frames: Sequence[Frame]) -> list[int]:
+    """Which of some frames are searched for faces, by their numbers: about six a second."""
+    looks = [0]
+    for index, frame in enumerate(frames):
+        if frame.time - frames[looks[-1]].time >= _EVERY:
+            looks.append(index)
+    return looks
+
+
+def steadiest(found: Sequence[Sequence[Boxes]], looks: Sequence[int], frames: Sequence[Frame]) -> FaceTrack | None:
+    """The face seen longest and largest, through all frames; None when no face lasts.
+
+    Args:
+        found: per look the boxes there, left, top, width and height in pixels.
+        looks: numbers of the frames looked at, rising.
+        frames: of one shot, in order of time.
+    """
+    best = max(_join(found), key=_weight, default={})
+    if len(best) < max(1, _SEEN_SHARE * len(looks)):
+        return None
+    boxes = _between(best, looks, np.array([frame.time for frame in frames]))
+    return FaceTrack(boxes, "face", seen=len(best) / len(looks))
+
+
+def faceless(frames: Sequence[Frame]) -> FaceTrack:
+    """A track of frames without a face: the region that moves as a mouth would, or nothing."""
+    region = moving_region(frames)
+    if region is None:
+        return FaceTrack(np.full((len(frames), 4), np.nan), "none")
+    return FaceTrack(np.repeat(region[None], len(frames), axis=0), "moving region")
+
+
 def _shrunk(frames: Sequence[Frame]) -> tuple[list[Grey], float]:
     """Small grey pictures with even histograms, and their scale."""
     scale = min(1.0, _LOOK_PIXELS / max(frames[0].image.shape[:2]))
@@ -144,7 +168,7 @@ def _cascade(path: Path) -> cv2.CascadeClassifier:
     return cv2.CascadeClassifier(str(path))
 
 
-def _join(looks: list[list[Boxes]]) -> list[dict[int, Boxes]]:
+def _join(looks: Sequence[Sequence[Boxes]]) -> list[dict[int, Boxes]]:
     """Detections to paths, each from look number to box: a box goes on the path whose last box it overlaps most."""
     paths: list[dict[int, Boxes]] = []
     for number, boxes in enumerate(looks):
@@ -172,7 +196,7 @@ def _weight(path: dict[int, Boxes]) -> float:
     return float(sum(box[2] for box in path.values()))
 
 
-def _between(path: dict[int, Boxes], looks: list[int], times: npt.NDArray[np.float64]) -> Boxes:
+def _between(path: dict[int, Boxes], looks: Sequence[int], times: npt.NDArray[np.float64]) -> Boxes:
     """Boxes for every frame: a median over looks against jitter, then straight lines; still beyond the ends."""
     numbers = sorted(path)
     boxes = np.stack([path[number] for number in numbers])

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from library_builder.extractors import decisive
 from library_builder.manifest import check_relative
 from library_builder.types import MODALITIES, UNIT_TOLERANCE, Clip, Emotion, Modality, Reading, Unread
 
@@ -357,13 +358,12 @@ def _without(draft: Draft, segment: Segment, gone: set[int]) -> None:
 def _check_extractors(base: Manifest, extractors: Extractors) -> None:
     """Two extractors may not share a space: their vectors would be compared."""
     for modality, facts in extractors.items():
-        known = base.facts.extractors.get(modality, {})
-        for key in known.keys() & facts.keys():
-            if known[key] != facts[key]:
-                raise SpaceMismatch(
-                    f"{modality}: library {base.version} was read by {key} {known[key]!r}, got {facts[key]!r}: "
-                    "read the library's own footage again with it, or read this with the same"
-                )
+        known = decisive(base.facts.extractors.get(modality, {}))
+        for key in (key for key in known.keys() & facts.keys() if known[key] != facts[key]):
+            raise SpaceMismatch(
+                f"{modality}: library {base.version} was read by {key} {known[key]!r}, got {facts[key]!r}: "
+                "read the library's own footage again with it, or read this with the same"
+            )
 
 
 def _encoded(clips: Iterable[Clip], spaces: dict[Modality, str]) -> Iterator[tuple[str, bytes]]:

@@ -38,16 +38,23 @@ HOMES: dict[str, set[str]] = {
     "resemblyzer": {"authentic_dubber/speaker.py"},
     "tokenizers": {"library_builder/sentence.py"},
     "transformers": {
-        "library_builder/pretrained.py",
-        "authentic_dubber/pretrained.py",
+        "library_builder/pretrained/loading.py",
         "authentic_dubber/evaluation/speaker_identity.py",
         "authentic_dubber/evaluation/whisper.py",
     },
-    "onnxruntime": {"authentic_dubber/evaluation/dnsmos.py"},
+    "huggingface_hub": {"library_builder/pretrained/source.py"},
+    "onnxruntime": {"authentic_dubber/evaluation/dnsmos.py", "library_builder/pretrained/ultraface.py"},
+    "h5py": {"library_builder/pretrained/mini_xception.py"},
+    "funasr": {"library_builder/pretrained/emotion2vec.py"},
+    "omegaconf": {"library_builder/pretrained/emotion2vec.py"},
+    "yaml": {"library_builder/pretrained/emotion2vec.py"},
     "sklearn": {"authentic_dubber/evaluation/emotion.py", "authentic_dubber/evaluation/speaker_identity.py"},
 }
 """A heavy or bounded module and the only files that may name it."""
-ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn", "transformers"}
+ONLY_INSIDE_FUNCTIONS = {
+    "funasr", "h5py", "huggingface_hub", "omegaconf", "onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn",
+    "transformers", "yaml",
+}  # fmt: skip
 HEAVY = (
     "torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader",
     "onnxruntime", "pymilvus", "sklearn", "transformers",

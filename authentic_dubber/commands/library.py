@@ -10,7 +10,7 @@ import typer
 
 from authentic_dubber.exits import DubGroup
 
-from . import library_reextract, library_search, library_versions
+from . import library_captions, library_reextract, library_search, library_versions
 from .library_build import AsJson, LibraryFolder, build
 
 app = typer.Typer(cls=DubGroup, help="The reference library: footage that knows what it feels.", no_args_is_help=True)
@@ -18,6 +18,7 @@ app = typer.Typer(cls=DubGroup, help="The reference library: footage that knows 
 for _command in (
     build,
     library_search.search,
+    library_captions.captions,
     library_versions.add,
     library_versions.remove,
     library_reextract.reextract,

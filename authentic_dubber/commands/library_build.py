@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,11 @@ from authentic_dubber.exits import PARTIAL
 from .progress import Bar
 
 if TYPE_CHECKING:
+    from authentic_dubber.extraction import Extraction
     from authentic_dubber.librarian import BuildResult
+    from library_builder.ray_engine import RayOptions
+    from library_builder.readers import Readers
+    from retrieval.choice import Budget
 
 
 class EngineChoice(str, Enum):
@@ -22,6 +26,14 @@ class EngineChoice(str, Enum):
 
     local = "local"
     ray = "ray"
+
+
+class PrecisionChoice(str, Enum):
+    """How exactly large models compute."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="The library's folder.")]
@@ -55,6 +67,17 @@ Recall = Annotated[
 Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Of a segment's indices together, such as 512MiB or 8GiB.")
 ]
+Extractors = Annotated[
+    str,
+    typer.Option(metavar="NAME,...", help="What reads: light, paper, or by modality, as in paper,audio=light-v2."),
+]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Models of paper extractors: video_llm/, roberta/, comet/, emotion2vec/, lips/."),
+]
+Device = Annotated[str, typer.Option(help="Where models compute: auto, cpu, cuda, or a card such as cuda:1.")]
+Precision = Annotated[PrecisionChoice, typer.Option(help="Of large models; auto is bf16 on a GPU.")]
+ModelBatch = Annotated[int, typer.Option(min=1, help="Clips that are captioned at once; halved where memory is short.")]
 WorkerGpus = Annotated[float, typer.Option(min=0, help="With Ray: GPUs, or a share of one, per worker.")]
 
 
@@ -66,6 +89,11 @@ def build(
     film: Film = None,
     licence: Licence = None,
     speaker: Speaker = "",
+    extractors: Extractors = "light",
+    model_dir: ModelDir = None,
+    device: Device = "auto",
+    precision: Precision = PrecisionChoice.auto,
+    model_batch: ModelBatch = 4,
     workers: Workers = 1,
     engine: Engine = EngineChoice.local,
     shard: Part = None,
@@ -83,31 +111,60 @@ def build(
 ) -> None:
     """Read footage into a new version of LIB. Cue sheets of the same name beside the videos are found by themselves.
 
-    Stopped in any way and run again, it goes on where it was; run again on the same footage, it reads only what
-    changed or failed. Exits with 3 when some footage failed; the rest is in the library.
+    Stopped and run again, it goes on where it was; on the same footage, it reads only what changed or failed. Exits
+    with 3 when some footage failed; the rest is in the library.
     """
     from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
-    from authentic_dubber.sizes import parse_size
-    from library_builder.ray_engine import RayOptions
-    from retrieval.choice import Budget
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
-    options = BuildOptions(
-        workers=workers,
-        engine=engine.value,
-        shard_clips=shard_clips,
-        part=_part(shard),
-        finish=finish,
-        cache=cache,
-        rehash=rehash,
-        retries=retries,
-        ray=RayOptions(address=ray_address, decoders=decoders, reader_gpus=worker_gpus),
-    )
-    budget = Budget(recall, None if memory is None else parse_size(memory))
+    using = read_by(extractors, model_dir, device, precision, model_batch)
+    asked: dict[str, Any] = {"workers": workers, "shard_clips": shard_clips, "finish": finish, "cache": cache}
+    asked |= {"engine": engine.value, "part": _part(shard), "ray": _ray(ray_address, decoders, worker_gpus)}
+    options = BuildOptions(**asked, rehash=rehash, retries=retries, config=using.config(), load=using.load)
+    readers = opened(using, here=workers == 1 and engine is EngineChoice.local)
     with Bar("clip") as bar:
-        result = build_library(job, progress=bar, options=options, budget=budget)
+        result = build_library(job, readers, progress=bar, options=options, budget=_budget(recall, memory))
     typer.echo(json.dumps(result.facts(), ensure_ascii=False, indent=2) if as_json else _told(library, shard, result))
     raise typer.Exit(0 if result.complete else PARTIAL)
+
+
+def _ray(address: str | None, decoders: int, gpus: float) -> RayOptions:
+    from library_builder.ray_engine import RayOptions
+
+    return RayOptions(address=address, decoders=decoders, reader_gpus=gpus)
+
+
+def _budget(recall: float, memory: str | None) -> Budget:
+    from authentic_dubber.sizes import parse_size
+    from retrieval.choice import Budget
+
+    return Budget(recall, None if memory is None else parse_size(memory))
+
+
+def read_by(names: str, models: Path | None, device: str, precision: PrecisionChoice, batch: int) -> Extraction:
+    """What options that commands share say of extractors."""
+    from authentic_dubber.extraction import Extraction
+
+    return Extraction(names, models, device, precision.value, batch)
+
+
+def opened(extraction: Extraction, *, here: bool) -> Readers | None:
+    """The readers that were asked for, with the licences of their models told; None for the light ones, which a build
+    loads when it has found its footage.
+
+    Args:
+        here: footage is read in this very process, so weights are loaded now; workers load their own.
+    """
+    from authentic_dubber.extraction import told_licences
+
+    if extraction.light:
+        return None
+    readers = extraction.open()
+    for line in told_licences(readers):
+        typer.echo(line, err=True)
+    if here:
+        readers.ready()
+    return readers
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,18 @@ import typer
 
 from authentic_dubber.exits import PARTIAL
 
-from .library_build import AsJson, LibraryFolder, Workers
+from .library_build import (
+    AsJson,
+    Device,
+    LibraryFolder,
+    ModelBatch,
+    ModelDir,
+    Precision,
+    PrecisionChoice,
+    Workers,
+    opened,
+    read_by,
+)
 from .library_versions import Onto
 from .progress import Bar
 
@@ -24,7 +34,7 @@ ORDER: tuple[Modality, ...] = ("scene", "face", "text", "audio")
 """Words are read with the captions of pictures, so they come after."""
 
 Modalities = Annotated[str, typer.Option(metavar="M,...", help="scene, face, text or audio; several are read in turn.")]
-Extractor = Annotated[str, typer.Option(metavar="NAME", help="What reads, such as light or, for audio, light-v2.")]
+Extractor = Annotated[str, typer.Option(metavar="NAME", help="What reads: light, paper or, for audio, light-v2.")]
 Publish = Annotated[bool, typer.Option("--publish", help="Make the new version current at once.")]
 KeepFailed = Annotated[
     bool, typer.Option("--keep-failed", help="Let clips whose footage cannot be read keep vectors of the same space.")
@@ -41,6 +51,10 @@ def reextract(
     onto: Onto = None,
     keep_failed: KeepFailed = False,
     workers: Workers = 1,
+    model_dir: ModelDir = None,
+    device: Device = "auto",
+    precision: Precision = PrecisionChoice.auto,
+    model_batch: ModelBatch = 4,
     as_json: AsJson = False,
 ) -> None:
     """Read one modality of LIB's footage again: a version whose other vectors and captions are as they were.
@@ -48,18 +62,19 @@ def reextract(
     It waits for `publish`; look at it with `compare` first. Stopped in any way and run again, it goes on where it was.
     Exits with 3 when clips kept their old reading.
     """
-    from authentic_dubber.reextraction import AgainOptions, FootageLost, load_readers
+    from authentic_dubber.reextraction import AgainOptions, FootageLost
     from authentic_dubber.reextraction import reextract as read
 
     asked = parse_modalities(modality)
     done: list[Reextracted] = []
     for one in asked:
-        load = partial(load_readers, one, extractor)
-        options = AgainOptions(keep_failed, workers, load=load)
+        using = read_by(f"light,{one}={extractor}", model_dir, device, precision, model_batch)
+        options = AgainOptions(keep_failed, workers, config=using.config(), load=using.load)
+        readers = opened(using, here=workers == 1) or using.load()
         try:
             with Bar("clip") as bar:
                 last = publish and one == asked[-1]
-                done.append(read(library, one, load(), onto=onto, publish=last, progress=bar, options=options))
+                done.append(read(library, one, readers, onto=onto, publish=last, progress=bar, options=options))
         except FootageLost as error:
             for id, reason in error.failed.items():
                 typer.echo(f"failed: clip {id}: {reason}", err=True)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .library_build import ModelDir
+
 if TYPE_CHECKING:
     from authentic_dubber.enquiry import Enquiry
+    from library_builder.readers import Readers
     from library_builder.types import Modality
-    from retrieval.library import Policy, Retrieved
+    from retrieval.library import Library, Policy, Retrieved
 
 
 class ScopeChoice(str, Enum):
@@ -53,12 +56,12 @@ Weights = Annotated[
     str | None, typer.Option(metavar="M=W,...", help="Rank by a weighted mean of cosines: scene=1,face=.5.")
 ]
 Distinct = Annotated[bool, typer.Option("--distinct", help="Name a clip once, for the modality in which it is best.")]
-Repeat = Annotated[bool, typer.Option("--repeat-text", help="Name clips of the same words each, not one of them.")]
 Device = Annotated[DeviceChoice, typer.Option(help="What searches; auto takes a GPU where FAISS sees one.")]
 Version = Annotated[str | None, typer.Option(help="Ask this version; the current one by default.")]
 Dump = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the hits with their scores to a .json or .csv file.")
 ]
+Reads = Annotated[str | None, typer.Option("--extractors", metavar="NAME,...", help="What reads words and pictures.")]
 Explain = Annotated[
     bool, typer.Option("--explain", help="Tell scores in every modality, captions, label, and why it ranks so.")
 ]
@@ -81,9 +84,10 @@ def search(
     minimum: Minimum = None,
     weights: Weights = None,
     distinct: Distinct = False,
-    repeat_text: Repeat = False,
     device: Device = DeviceChoice.auto,
     version: Version = None,
+    extractors: Reads = None,
+    model_dir: ModelDir = None,
     dump: Dump = None,
     explain: Explain = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -91,11 +95,10 @@ def search(
     """Find the clips that feel nearest, for every modality that asks."""
     from authentic_dubber.enquiry import answer, enquire, rows
     from authentic_dubber.enquiry import dump as write
-    from library_builder.readers import readers_of
     from retrieval.library import Library, Policy
 
     opened = Library.open(library, version, verify=False, device=device.value)
-    readers = readers_of({str(m): space for m, space in opened.spaces.items()}) if clip is None else None
+    readers = _readers(opened, extractors, model_dir) if clip is None else None
     enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     policy = Policy(
         scope=scope.value,
@@ -108,12 +111,21 @@ def search(
         minimum=minimum,
         weights=parse_weights(weights) if weights is not None else None,
         distinct=distinct,
-        repeat_text=repeat_text,
     )
     told = rows(found := answer(opened, enquiry, k, policy), enquiry, policy)
     if dump is not None:
         write(dump, told, found.notes)
     _print(found, told, enquiry, policy, explain=explain, as_json=as_json)
+
+
+def _readers(opened: Library, extractors: str | None, model_dir: Path | None) -> Readers:
+    """Those asked for, or such as read the library."""
+    from authentic_dubber.extraction import Extraction
+    from authentic_dubber.reading import readers_like
+
+    if extractors is not None:
+        return Extraction(extractors, model_dir).load()
+    return readers_like({str(m): space for m, space in opened.spaces.items()})
 
 
 def parse_weights(text: str) -> dict[Modality, float]:

@@ -11,7 +11,23 @@ import typer
 
 from authentic_dubber.exits import FAILED, PARTIAL
 
-from .library_build import AsJson, CueSheets, Film, Footage, LibraryFolder, Licence, Speaker, Workers
+from .library_build import (
+    AsJson,
+    CueSheets,
+    Device,
+    Film,
+    Footage,
+    LibraryFolder,
+    Licence,
+    ModelBatch,
+    ModelDir,
+    Precision,
+    PrecisionChoice,
+    Speaker,
+    Workers,
+    opened,
+    read_by,
+)
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -32,6 +48,13 @@ def add(
     film: Film = None,
     licence: Licence = None,
     speaker: Speaker = "",
+    extractors: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="What reads; by default as LIB was read, if without models.")
+    ] = None,
+    model_dir: ModelDir = None,
+    device: Device = "auto",
+    precision: Precision = PrecisionChoice.auto,
+    model_batch: ModelBatch = 4,
     workers: Workers = 1,
     replace: Annotated[
         bool, typer.Option("--replace", help="Let a clip that reads otherwise now take the place of its old self.")
@@ -47,9 +70,13 @@ def add(
     from authentic_dubber.librarian import BuildJob, BuildOptions, add_footage
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
-    options = BuildOptions(workers=workers)
+    options, readers = BuildOptions(workers=workers), None
+    if extractors is not None:
+        using = read_by(extractors, model_dir, device, precision, model_batch)
+        options = BuildOptions(workers=workers, load=using.load, config=using.config())
+        readers = opened(using, here=workers == 1)
     with Bar("clip") as bar:
-        change, read = add_footage(job, None, bar, options, replaced=replace, publish=not no_publish, onto=onto)
+        change, read = add_footage(job, readers, bar, options, replaced=replace, publish=not no_publish, onto=onto)
     troubles = list(read.troubles())
     facts = {"version": change.version, **change.counts, "footage": dict(read.counts), "troubles": troubles}
     _tell(as_json, facts, f"{library}: version {change.version}: {_counted(change.counts)}", *troubles)
