@@ -69,12 +69,20 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option(help="An acoustic folder to begin from; what has grown since begins fresh.")
     ] = None,
-    director_steps: Annotated[int, typer.Option(help="Updates of the director alone, before the voice.")] = 1500,
+    director_steps: Annotated[
+        int | None, typer.Option(help="Updates of the director alone, before the voice; 1500 where it is heard.")
+    ] = None,
     references: Annotated[int | None, typer.Option(help="Largest K; 0 trains without retrieval.")] = None,
     words_only: Annotated[
         bool, typer.Option("--words-only", help="The first phase: no pictures, no references, feelings told.")
     ] = False,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak; the size's own by default.")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Updates until that peak; the size's own by default.", min=0)
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Lines of an update, over all processes and parts.", min=1)] = None,
+    width: Annotated[int | None, typer.Option(help="Of the model: every part as much narrower.", min=1)] = None,
+    parts: Annotated[int, typer.Option(help="Compute each process's share of an update in so many parts.", min=1)] = 1,
     rehearsed: Annotated[
         int | None, typer.Option(help="Further lines of every step, judged by ears; 0 for none.")
     ] = None,
@@ -86,7 +94,7 @@ def train(
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option(help="Compute in bfloat16 where that is safe.")] = True,
 ) -> None:
-    """Train the acoustic model."""
+    """Train the acoustic model. On several GPUs: torchrun --nproc-per-node N -m authentic_dubber.launcher train ..."""
     from authentic_dubber.training.start import AcousticRun, train_acoustic
 
     shares = {name: float(share) for name, _, share in (pair.partition("=") for pair in weights.split(",") if pair)}
@@ -99,6 +107,10 @@ def train(
         references=references,
         words_only=words_only,
         learning_rate=learning_rate,
+        warmup=warmup,
+        batch=batch,
+        width=width,
+        parts=parts,
         rehearsed=rehearsed,
         augmented=augmented,
         minutes=minutes,
