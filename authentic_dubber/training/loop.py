@@ -90,12 +90,10 @@ def train(
     Args:
         start_from: weights to begin with instead of random ones; ignored when the folder holds a checkpoint.
         rehearsal: lines without recordings that are judged by ears at every step; none by default.
-        team: the processes that share the training, this one alone by default. Each computes its share of every
-            batch; the first one writes.
+        team: the processes that share every batch, this one alone by default; the first one writes.
 
     Raises:
-        ValueError: the folder holds a training of another config or seed, the config rehearses and nobody judges, or
-            several processes are to rehearse.
+        ValueError: the folder holds a training of another config or seed, or its config cannot be rehearsed as it says.
         FloatingPointError: the gradient became infinite; checkpoints are intact.
         MemoryError: one line at a time does not fit the memory; checkpoints are intact.
     """
@@ -111,17 +109,13 @@ def train(
             if early := _together(ended_early(signalled, folder, deadline), team):
                 reason = early
                 break
-            batch = corpus.batch(seed, state.step)
-            batch = batch if team.size == 1 else batch.chosen(team.share(batch.lines))
+            batch = team.hand(corpus.batch(seed, state.step))
             terms = train_step(state, batch.to(team.device), seed, schedule.bf16, rehearsal, team)
-            if watch is not None:
-                watch.after_step(terms)
-                if state.step % schedule.checkpoint_every == 0:
-                    _save(state, folder, seed, schedule)
-    if watch is not None:
+            if watch:
+                watch.after_step(terms, seed)
+    if watch:
         watch.close()
         _save(state, folder, seed, schedule)
-        (folder / STOP_FILE).unlink(missing_ok=True)
         log.info("acoustic training at step %d of %d: %s", state.step, total, reason)
     team.wait()
     return reason
@@ -145,15 +139,15 @@ def _check(config: DubberConfig, rehearsal: Rehearsal | None, team: Team) -> Non
 
 
 class Watch:
-    """What the first process shows of a training: a bar, TensorBoard, held-out mels."""
+    """What the first process shows and keeps of a training: a bar, TensorBoard, held-out mels, checkpoints."""
 
     def __init__(self, state: State, corpus: Corpus, folder: Path, schedule: Schedule, progress: bool) -> None:
-        self.state, self.schedule, self.shown = state, schedule, _shown(corpus)
+        self.state, self.schedule, self.shown, self.folder = state, schedule, _shown(corpus), folder
         self.writer = SummaryWriter(str(folder / "events"), purge_step=state.step)
         total = corpus.config.train.total_steps
         self.bar: tqdm[Any] = tqdm(total=total, initial=state.step, unit="step", disable=not progress)
 
-    def after_step(self, terms: Mapping[str, Tensor]) -> None:
+    def after_step(self, terms: Mapping[str, Tensor], seed: int) -> None:
         self.bar.update()
         step, schedule = self.state.step, self.schedule
         if step % schedule.log_every == 0:
@@ -164,6 +158,8 @@ class Watch:
             self.bar.set_postfix({name: f"{scalars[name]:.3f}" for name in shown_first if name in scalars})
         if self.shown is not None and (step in EARLY_REPORTS or step % schedule.report_every == 0):
             self._report(self.shown, step)
+        if step % schedule.checkpoint_every == 0:
+            _save(self.state, self.folder, seed, schedule)
 
     def _report(self, shown: Batch, step: int) -> None:
         device = next(self.state.average.parameters()).device
@@ -176,8 +172,10 @@ class Watch:
         log.info("step %d held-out %s", step, {k: round(v, 4) for k, v in scalars.items()})
 
     def close(self) -> None:
+        """Nothing more comes; what asked for the end is taken away, so that the next start goes on."""
         self.bar.close()
         self.writer.close()
+        (self.folder / STOP_FILE).unlink(missing_ok=True)
 
 
 def _shown(corpus: Corpus) -> Batch | None:

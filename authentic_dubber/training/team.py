@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from .dataset import Batch
+
 
 @dataclass(frozen=True, slots=True)
 class Team:
@@ -44,6 +46,10 @@ class Team:
         if lines < self.size:
             raise ValueError(f"expected at least one line for each of {self.size} processes, got {lines} a step")
         return torch.arange(self.rank, lines, self.size)
+
+    def hand(self, batch: Batch) -> Batch:
+        """This process's lines of a batch, as `share` deals them."""
+        return batch if self.size == 1 else batch.chosen(self.share(batch.lines))
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over all processes of a tensor of one shape."""
