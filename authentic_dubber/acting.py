@@ -43,10 +43,14 @@ def feeling_of(
         -> (E,), sums to one.
 
     Raises:
-        ValueError: the taxonomy lacks the emotion, or the recording holds no sound.
+        ValueError: the taxonomy lacks the emotion, the recording holds no sound, or the model cannot be told.
         library_builder.media.MediaError: the recording cannot be read.
     """
     names = model.config.emotions
+    if not model.config.felt and (acting.emotion is not None or acting.like is not None):
+        raise ValueError(
+            "this checkpoint takes feelings from its graph alone: expected a line without a told feeling, got one"
+        )
     if acting.emotion is not None:
         if acting.emotion not in names:
             raise ValueError(f"this checkpoint feels {', '.join(names)}; got {acting.emotion!r}")

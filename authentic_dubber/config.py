@@ -1,7 +1,7 @@
 """One tree of frozen settings for the acoustic model, with three named sizes and a toy one.
 
-`paper` follows the published network (reference network parts A and B: phoneme encoder, lip encoder, decoder depths
-and widths); `starter` trains on two CPU cores; `small` is for a corpus of an hour; `tiny` is for tests. All are of the
+`paper` is the published network, parts and training (reference network parts A and B; `training/mends.py` names what
+is mended); `starter` trains on two CPU cores; `small` is for a corpus of an hour; `tiny` is for tests. All are of the
 same classes.
 """
 
@@ -16,6 +16,7 @@ from graphs import GraphConfig
 from vocoder import MelConfig
 
 Block: TypeAlias = Literal["convnext", "fft"]
+Decay: TypeAlias = Literal["cosine", "noam"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,9 @@ class TimingConfig:
     hidden: int = 256
     kernel: int = 3
     dropout: float = 0.3
+    attention_dropout: float = 0.0
+    focused: bool = False
+    """The diagonal is rewarded in each line's most focused head alone, as published; otherwise in the heads' mean."""
     slowest: float = 0.6
     """Speaking rate allowed for a line that must fill a long slot, relative to the model's own rate."""
     fastest: float = 1.5
@@ -69,14 +73,28 @@ class TimingConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How the acoustic model is trained: losses and schedule."""
+    """How the acoustic model is trained: losses and schedule.
+
+    Raises:
+        ValueError: an unknown decay, or more references at least than at most.
+    """
 
     batch: int = 16
+    """Lines of one update, over all processes and parts."""
+    pool: int = 6
+    """This many batches are drawn at once and sorted by length, so that little of a batch is padding."""
     learning_rate: float = 1e-3
     warmup: int = 500
     total_steps: int = 20_000
     """The learning rate falls along a half cosine until here."""
+    decay: Decay = "cosine"
+    """`noam`: after the warm-up the rate falls with the square root of the step, wherever the training ends."""
+    falls: tuple[int, ...] = ()
+    """Steps from which a `noam` rate is `fall` times what it was."""
+    fall: float = 0.3
     weight_decay: float = 0.01
+    epsilon: float = 1e-8
+    """Adam's."""
     clip: float = 1.0
     mel_weight: float = 1.0
     duration_weight: float = 0.2
@@ -85,6 +103,9 @@ class TrainConfig:
     likeness_weight: float = 0.3
     """Of the made mel's speaker vector, as the style encoder hears it, against the recording's."""
     emotion_weight: float = 0.2
+    """Of the director."""
+    head_weight: float = 0.0
+    """Of the emotion head over the frames, where there is one."""
     prosody_weight: float = 0.1
     rehearsed: int = 0
     """Further lines of every step, without recordings, judged by ears; 0 rehearses nothing."""
@@ -94,7 +115,8 @@ class TrainConfig:
     told: float = 0.7
     """Share of labelled lines that are told their feeling; the others hear the director's, so that it learns too."""
     max_references: int = 10
-    """K is drawn from 0 to this for every line, so that one checkpoint answers for every K."""
+    """K is drawn up to this for every line, so that one checkpoint answers for every K."""
+    min_references: int = 0
     own_drop: float = 0.15
     """Chance that a modality of the line itself is hidden, so that off-screen lines are not a surprise."""
     lip_drop: float = 0.3
@@ -102,6 +124,15 @@ class TrainConfig:
     """Share of lines that are drawn slower, faster, or with a noisy prompt."""
     prompt_seconds: float = 3.0
     ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "falls", tuple(self.falls))
+        if self.decay not in ("cosine", "noam"):
+            raise ValueError(f"known decays are cosine and noam, got {self.decay!r}")
+        if not 0 <= self.min_references <= self.max_references:
+            raise ValueError(
+                f"expected 0 <= min_references <= max_references, got {self.min_references} and {self.max_references}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +175,19 @@ class DubberConfig:
     is: a melody that was predicted, and judged by ears, need not widen where people's does."""
     conviction: float = 1.0
     """Factor on the director's logits: above one it doubts less, and a doubtful feeling is a weak one."""
+    cross: StackConfig | None = None
+    """The cross-modal transformer from symbols to the prompt's style; None: one attention."""
+    melody: bool = True
+    """Pitch, voicing and energy of each symbol are predicted and spoken."""
+    felt: bool = True
+    """The decoder is told the director's judgement. Otherwise a feeling reaches the voice from the graph alone, and the
+    director only reads it: it teaches nothing but itself."""
+    emotion_head: bool = False
+    """The frames are asked what they feel after the last aggregation, which teaches graph and aggregators."""
+    aggregator_dropout: float = 0.1
+    postnet_dropout: float = 0.0
+    postnet_norm: bool = False
+    """One norm, shared by the postnet's layers and adapted to the voice."""
     mel: MelConfig = field(default_factory=MelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -171,8 +215,8 @@ class DubberConfig:
     @classmethod
     def from_json(cls, text: str) -> DubberConfig:
         v: dict[str, Any] = json.loads(text)
-        for name in ("phonemes", "style", "lips", "decoder"):
-            v[name] = StackConfig(**v[name])
+        for name in ("phonemes", "style", "lips", "decoder", "cross"):
+            v[name] = StackConfig(**v[name]) if v.get(name) else None
         v["timing"], v["train"] = TimingConfig(**v["timing"]), TrainConfig(**v["train"])
         v["graph"], v["mel"] = GraphConfig.from_dict(v["graph"]), MelConfig.from_dict(v["mel"])
         v["emotions"] = tuple(v["emotions"])
@@ -225,12 +269,50 @@ def _paper(words: Vocabulary, mel: MelConfig) -> DubberConfig:
         style=StackConfig(256, 4, "fft", kernel=5, hidden=1024, heads=2, dropout=0.1),
         lips=StackConfig(512, 4, "fft", kernel=9, hidden=1024, heads=2, dropout=0.2),
         decoder=StackConfig(256, 24, "fft", kernel=9, hidden=1024, heads=4, dropout=0.2),
+        cross=StackConfig(128, 16, "fft", kernel=1, hidden=512, heads=8, dropout=0.1),
+        melody=False,
+        felt=False,
+        emotion_head=True,
         postnet_width=256,
         postnet_layers=5,
-        timing=TimingConfig(heads=8, hidden=256, dropout=0.5),
+        postnet_dropout=0.5,
+        postnet_norm=True,
+        timing=TimingConfig(heads=8, hidden=256, kernel=1, dropout=0.5, attention_dropout=0.2, focused=True),
         graph=GraphConfig(in_widths=words.widths(), width=256, heads=2),
         mel=mel,
-        train=TrainConfig(batch=32, learning_rate=1e-4, warmup=4000, total_steps=300_000, emotion_weight=5 / 25),
+        train=published_training(),
+    )
+
+
+def published_training() -> TrainConfig:
+    """Losses and schedule as published (reference 1.9 and 1.10), for a model that has the published parts.
+
+    The mel's share is counted in units of the network, 2.2 nepers each, and is 5 a neper as published.
+    """
+    return TrainConfig(
+        batch=32,
+        pool=4,
+        learning_rate=0.00625 * 4000**-0.5,
+        warmup=4000,
+        total_steps=1_000_000,
+        decay="noam",
+        falls=(300_000, 400_000, 500_000),
+        weight_decay=0.0,
+        epsilon=1e-9,
+        mel_weight=5 * 2.2,
+        duration_weight=5.0,
+        diagonal_weight=1.0,
+        speaker_weight=25.0,
+        likeness_weight=0.0,
+        emotion_weight=1.0,
+        head_weight=5.0,
+        prosody_weight=0.0,
+        told=0.0,
+        min_references=3,
+        max_references=3,
+        own_drop=0.0,
+        lip_drop=0.0,
+        ema=0.0,
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .blocks import Stack, length_mask, masked_mean, sinusoids
-from .config import DubberConfig
+from .config import DubberConfig, StackConfig
 
 
 class PhonemeEncoder(nn.Module):
@@ -60,6 +60,54 @@ class StyleEncoder(nn.Module):
         mask = mask[:, :: self.POOL]
         x = self.stack(x * mask[:, :, None], mask)
         return self.tokens(x), mask, self.speaker(masked_mean(x, mask))
+
+
+class CrossModal(nn.Module):
+    """Symbols ask the prompt's style tokens, layer upon layer (the published cross-modal transformer, after MulT).
+
+    Every layer reads the same tokens. Published with a mask that lets the n-th symbol hear no token after the n-th; a
+    prompt and a line share no clock, so there is none here.
+
+    Shape:
+        symbols (B, N, D), lengths (B,), tokens (B, R', D), mask (B, R') -> (B, N, D).
+    """
+
+    def __init__(self, config: StackConfig, width: int) -> None:
+        super().__init__()
+        self.width = config.width
+        self.asking = nn.Linear(width, config.width, bias=False)
+        self.heard = nn.Linear(width, config.width, bias=False)
+        self.dropout = nn.Dropout(2.5 * config.dropout)
+        self.layers = nn.ModuleList(CrossLayer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.out = nn.Linear(config.width, width)
+
+    def forward(self, symbols: Tensor, lengths: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        x = self.dropout(self.asking(symbols) + sinusoids(symbols.shape[1], self.width, symbols.device))
+        heard = self.dropout(self.heard(tokens) + sinusoids(tokens.shape[1], self.width, tokens.device))
+        for layer in self.layers:
+            x = layer(x, heard, mask)
+        result: Tensor = self.out(self.norm(x)) * length_mask(lengths, symbols.shape[1])[:, :, None]
+        return result
+
+
+class CrossLayer(nn.Module):
+    """Attention to the tokens and a feed-forward, pre-norm, each with a residual."""
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__()
+        self.norm, self.heard_norm, self.rise_norm = (nn.LayerNorm(config.width) for _ in range(3))
+        self.attention = nn.MultiheadAttention(config.width, config.heads, batch_first=True)
+        self.rise = nn.Linear(config.width, config.inner)
+        self.fall = nn.Linear(config.inner, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, heard: Tensor, mask: Tensor) -> Tensor:
+        tokens = self.heard_norm(heard)
+        y, _ = self.attention(self.norm(x), tokens, tokens, key_padding_mask=~mask, need_weights=False)
+        x = x + self.dropout(y)
+        y = self.fall(self.dropout(functional.relu(self.rise(self.rise_norm(x)))))
+        return x + self.dropout(y)
 
 
 class LipEncoder(nn.Module):

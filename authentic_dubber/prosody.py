@@ -113,17 +113,27 @@ def dialled(rest: Prosody, felt: Prosody, strength: Tensor) -> Prosody:
     )
 
 
-def prosody_loss(predicted: Prosody, real: Prosody, lengths: Tensor) -> Tensor:
+def prosody_loss(
+    predicted: Prosody,
+    real: Prosody,
+    lengths: Tensor,
+    sounding_sum: Tensor | None = None,
+    symbols: Tensor | None = None,
+) -> Tensor:
     """Mean absolute errors, pitch counting as much as the symbol is voiced.
+
+    Args:
+        sounding_sum, symbols: what pitch's and the other sums are divided by; this batch's own by default.
 
     Shape:
         (B, N) each, (B,) -> ().
     """
     mask = length_mask(lengths, real.pitch.shape[1]).float()
     sounding = mask * real.voiced
-    pitch = ((predicted.pitch - real.pitch).abs() * sounding).sum() / sounding.sum().clamp(min=1)
+    heard = sounding.sum() if sounding_sum is None else sounding_sum
+    pitch = ((predicted.pitch - real.pitch).abs() * sounding).sum() / heard.clamp(min=1)
     rest = (predicted.voiced - real.voiced).abs() + (predicted.energy - real.energy).abs()
-    return pitch + (rest * mask).sum() / mask.sum()
+    return pitch + (rest * mask).sum() / (mask.sum() if symbols is None else symbols)
 
 
 def as_loud(felt: Prosody, rest: Prosody, lengths: Tensor, gain: Tensor) -> Prosody:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from graphs import DialogueGraph, ProgressiveEncoder
-from graphs.encoder import Stages
+from graphs.encoder import Nodes, Stages
 
-from .blocks import Stack, length_mask, masked_mean
+from .blocks import AdaptiveNorm, Stack, length_mask, masked_mean
 from .config import DubberConfig
 from .director import NEUTRAL, Director, acted, carried
-from .encoders import LipEncoder, PhonemeEncoder, StyleEncoder
+from .encoders import CrossModal, LipEncoder, PhonemeEncoder, StyleEncoder
 from .prosody import Prosody, ProsodyEmbedding, ProsodyPredictor, as_loud, as_wide, dialled
 from .timing import DurationPredictor, PhonemeLipAttention, place_in_symbol, regulate
 
@@ -44,6 +44,30 @@ class Inputs:
     feeling: Tensor
     directed: Tensor
     strength: Tensor
+
+    def chosen(self, rows: Tensor) -> Inputs:
+        """Some of the lines, with no more padding than they need.
+
+        Shape:
+            (B',).
+        """
+
+        def part(values: Tensor, lengths: Tensor, dim: int) -> Tensor:
+            return values[rows].narrow(dim, 0, max(1, int(lengths[rows].max())))
+
+        return Inputs(
+            symbols=part(self.symbols, self.symbol_lengths, 1),
+            symbol_lengths=self.symbol_lengths[rows],
+            prompt=part(self.prompt, self.prompt_lengths, 2),
+            prompt_lengths=self.prompt_lengths[rows],
+            speaker=self.speaker[rows],
+            lips=part(self.lips, self.lip_lengths, 1),
+            lip_lengths=self.lip_lengths[rows],
+            graph=self.graph.chosen(rows),
+            feeling=self.feeling[rows],
+            directed=self.directed[rows],
+            strength=self.strength[rows],
+        )
 
     def to(self, device: torch.device | str) -> Inputs:
         return Inputs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
@@ -80,6 +104,8 @@ class Spoken:
     mel: Tensor
     """(B, F, T)."""
     lengths: Tensor
+    emotion: Tensor | None = None
+    """What the emotion head hears in the frames, logits (B, E); None for a model without that head."""
 
 
 class Aggregator(nn.Module):
@@ -92,10 +118,10 @@ class Aggregator(nn.Module):
         frames (B, T, D), nodes (B, N, G), node mask (B, N) -> (B, T, D).
     """
 
-    def __init__(self, width: int, node_width: int) -> None:
+    def __init__(self, width: int, node_width: int, dropout: float) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(
-            width, 1, dropout=0.1, kdim=node_width, vdim=node_width, batch_first=True
+            width, 1, dropout=dropout, kdim=node_width, vdim=node_width, batch_first=True
         )
         self.nothing = nn.Parameter(torch.zeros(node_width))
         self.merge = nn.Linear(2 * width, width, bias=False)
@@ -111,20 +137,29 @@ class Aggregator(nn.Module):
 class PostNet(nn.Module):
     """Convolutions that sharpen the decoder's mel; a residual is added to it.
 
+    Published with batch norms and a norm of the voice's own; here the latter alone (`postnet_norm`), since statistics
+    of a batch would make a line's sound depend on its neighbours, on padding, and on how many processes train.
+
     Shape:
-        (B, T, F), (B, T) -> (B, T, F).
+        (B, T, F), (B, T), condition (B, C) -> (B, T, F).
     """
 
-    def __init__(self, mels: int, width: int, layers: int) -> None:
+    def __init__(self, config: DubberConfig) -> None:
         super().__init__()
-        sizes = [mels, *([width] * (layers - 1)), mels]
+        mels, width = config.mel.n_mels, config.postnet_width
+        sizes = [mels, *([width] * (config.postnet_layers - 1)), mels]
         self.convs = nn.ModuleList(nn.Conv1d(a, b, 5, padding=2) for a, b in itertools.pairwise(sizes))
+        self.norm = AdaptiveNorm(width, config.width) if config.postnet_norm else None
+        self.dropout = nn.Dropout(config.postnet_dropout)
 
-    def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
         x, row = mel.transpose(1, 2), mask[:, None].to(mel.dtype)  # (B, T, F) -> (B, F, T)
-        for i, conv in enumerate(self.convs):
+        for conv in self.convs[:-1]:
             x = conv(x * row)
-            x = torch.tanh(x) if i + 1 < len(self.convs) else x
+            if self.norm is not None:
+                x = self.norm(x.transpose(1, 2), condition).transpose(1, 2)  # (B, D, T) -> (B, T, D) and back
+            x = self.dropout(torch.tanh(x))
+        x = self.convs[-1](x * row)
         return x.transpose(1, 2)
 
 
@@ -141,38 +176,44 @@ class Synthesizer(nn.Module):
         width, node_width = config.width, config.graph.width
         self.phonemes = PhonemeEncoder(config)
         self.style = StyleEncoder(config)
-        self.style_attention = nn.MultiheadAttention(width, config.timing.heads, batch_first=True)
+        self.style_attention = (
+            nn.MultiheadAttention(width, config.timing.heads, batch_first=True)
+            if config.cross is None
+            else CrossModal(config.cross, width)
+        )
         self.condition = nn.Linear(config.speaker_width + width, width)
         self.director = Director(config)
-        self.feeling = nn.Linear(len(config.emotions), width, bias=False)
-        nn.init.zeros_(self.feeling.weight)
-        # People do not all feel alike: what a feeling does to a voice depends on the voice.
-        self.blend = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
-        for weight in self.blend[2].parameters():
-            nn.init.zeros_(weight)
-        self.prosody = ProsodyPredictor(config)
-        self.melody = ProsodyEmbedding(width)
+        if config.felt:
+            self.feeling = nn.Linear(len(config.emotions), width, bias=False)
+            nn.init.zeros_(self.feeling.weight)
+            # People do not all feel alike: what a feeling does to a voice depends on the voice.
+            self.blend = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
+            for weight in self.blend[2].parameters():
+                nn.init.zeros_(weight)
+        if config.melody:
+            self.prosody = ProsodyPredictor(config)
+            self.melody = ProsodyEmbedding(width)
         self.lips = LipEncoder(config)
         self.lip_attention = PhonemeLipAttention(config)
         self.durations = DurationPredictor(config)
         self.graph = ProgressiveEncoder(config.graph)
-        self.aggregators = nn.ModuleList(Aggregator(width, node_width) for _ in range(3))
+        self.aggregators = nn.ModuleList(Aggregator(width, node_width, config.aggregator_dropout) for _ in range(3))
+        self.heard_emotion = nn.Linear(width, len(config.emotions)) if config.emotion_head else None
         self.place = nn.Linear(2, width)
         self.fuse = nn.Linear(2 * width, config.decoder.width)
         self.decoder = Stack(config.decoder, condition_width=width)
         self.out = nn.Linear(config.decoder.width, config.mel.n_mels)
-        self.postnet = PostNet(config.mel.n_mels, config.postnet_width, config.postnet_layers)
+        self.postnet = PostNet(config)
 
     def encode(self, inputs: Inputs) -> Encoded:
         """Everything up to durations and melody."""
         text = self.phonemes(inputs.symbols, inputs.symbol_lengths)
         prompt = (inputs.prompt - MEL_MEAN) / MEL_SCALE
         tokens, token_mask, speaker = self.style(prompt, inputs.prompt_lengths)
-        styled, _ = self.style_attention(text, tokens, tokens, key_padding_mask=~token_mask, need_weights=False)
-        fused = 0.5 * (text + styled)
+        fused = 0.5 * (text + self._styled(text, inputs.symbol_lengths, tokens, token_mask))
         voice = self.condition(torch.cat([inputs.speaker, masked_mean(tokens, token_mask)], dim=1))
         stages = self.graph(inputs.graph)
-        emotion = self.director(stages)
+        emotion = self.director(stages if self.config.felt else _untaught(stages))
         judged = (self.config.conviction * emotion.float()).softmax(1)
         felt = torch.where(inputs.directed[:, None], inputs.feeling, judged)
         strength = carried(inputs.strength, self.config.expression)
@@ -183,14 +224,27 @@ class Synthesizer(nn.Module):
         prosody = self._melody(fused, inputs.symbol_lengths, voice, felt, strength)
         return Encoded(fused, log_durations, attention, speaker, condition, prosody, emotion, stages)
 
+    def _styled(self, text: Tensor, lengths: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """What each symbol takes from the prompt, (B, N, D)."""
+        if isinstance(self.style_attention, CrossModal):
+            crossed: Tensor = self.style_attention(text, lengths, tokens, mask)
+            return crossed
+        styled, _ = self.style_attention(text, tokens, tokens, key_padding_mask=~mask, need_weights=False)
+        return styled
+
     def _coloured(self, voice: Tensor, shares: Tensor) -> Tensor:
         """A voice in a feeling, (B, D)."""
+        if not self.config.felt:
+            return voice
         feeling = self.feeling(shares)
         result: Tensor = voice + feeling + self.blend(torch.cat([voice, feeling], dim=1))
         return result
 
     def _melody(self, fused: Tensor, lengths: Tensor, voice: Tensor, felt: Tensor, strength: Tensor) -> Prosody:
         """The felt melody, moved along the line from the neutral one by the strength."""
+        if not self.config.melody:
+            flat = fused.new_zeros(fused.shape[:2], dtype=torch.float32)
+            return Prosody(flat, flat, flat)
         full: Prosody = self.prosody(fused, lengths, self._coloured(voice, felt))
         tables = (self.config.loudness, self.config.f0_range)
         if bool((strength == 1).all()) and not any(tables):
@@ -215,18 +269,21 @@ class Synthesizer(nn.Module):
         Shape:
             durations (B, N) whole frames.
         """
-        melody = self.melody(encoded.prosody if prosody is None else prosody)
-        frames, lengths = regulate(encoded.fused + melody, durations)
+        symbols = encoded.fused
+        if self.config.melody:
+            symbols = symbols + self.melody(encoded.prosody if prosody is None else prosody)
+        frames, lengths = regulate(symbols, durations)
         longest = frames.shape[1]
         mask = length_mask(lengths, longest)
         frames = (frames + self.place(place_in_symbol(durations, longest))) * mask[:, :, None]
         felt, stages = frames, encoded.stages
         for aggregate, nodes in zip(self.aggregators, (stages.basic, stages.indirect, stages.direct), strict=True):
             felt = aggregate(felt, nodes.features, nodes.mask)
+        emotion = None if self.heard_emotion is None else self.heard_emotion(masked_mean(felt, mask))
         x = self.fuse(torch.cat([frames, felt], dim=2))
         before = self.out(self.decoder(x, mask, encoded.condition))
-        after = before + self.postnet(before, mask)
-        return Spoken(_mel_units(before), _mel_units(after), lengths)
+        after = before + self.postnet(before, mask, encoded.condition)
+        return Spoken(_mel_units(before), _mel_units(after), lengths, emotion)
 
     def predicted_frames(self, encoded: Encoded, lengths: Tensor) -> Tensor:
         """The model's own durations before any fitting, in frames, zero where padded.
@@ -236,6 +293,13 @@ class Synthesizer(nn.Module):
         """
         frames = torch.expm1(encoded.log_durations.float()).clamp(min=0.3, max=200)
         return frames * length_mask(lengths, frames.shape[1])
+
+
+def _untaught(stages: Stages) -> Stages:
+    """The same nodes for a reader that must not change them."""
+    return Stages(
+        *(Nodes(nodes.features.detach(), nodes.mask) for nodes in (stages.basic, stages.indirect, stages.direct))
+    )
 
 
 def _mel_units(x: Tensor) -> Tensor:

@@ -16,21 +16,46 @@ from .encoders import stretched_positions
 class PhonemeLipAttention(nn.Module):
     """Symbols ask the lips where they are spoken.
 
+    The attention handed back is the mean over heads or, `focused`, that of the head which is surest in each line.
+
     Shape:
         symbols (B, N, D), lips (B, 1 + V, D), lip mask (B, 1 + V) -> (B, N, D), attention (B, N, 1 + V).
     """
 
     def __init__(self, config: DubberConfig) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(config.width, config.timing.heads, batch_first=True)
+        timing = config.timing
+        self.attention = nn.MultiheadAttention(
+            config.width, timing.heads, dropout=timing.attention_dropout, batch_first=True
+        )
+        self.focused = timing.focused
 
     def forward(self, symbols: Tensor, lengths: Tensor, lips: Tensor, lip_mask: Tensor) -> tuple[Tensor, Tensor]:
         query = symbols + stretched_positions(lengths, symbols.shape[1], symbols.shape[2])
-        return self.attention(query, lips, lips, key_padding_mask=~lip_mask)
+        seen, attention = self.attention(
+            query, lips, lips, key_padding_mask=~lip_mask, average_attn_weights=not self.focused
+        )
+        return seen, _surest_head(attention, lengths) if self.focused else attention
 
 
-def diagonal_loss(attention: Tensor, symbol_lengths: Tensor, lip_lengths: Tensor, band: float) -> Tensor:
+def _surest_head(attention: Tensor, lengths: Tensor) -> Tensor:
+    """The head whose symbols look hardest at one place each (FastSpeech's focus rate), line by line.
+
+    Shape:
+        (B, H, N, V), (B,) -> (B, N, V).
+    """
+    there = length_mask(lengths, attention.shape[2])[:, None]
+    focus = (attention.detach().amax(3) * there).sum(2)  # (B, H); the count is the same for every head
+    return attention[torch.arange(len(attention), device=attention.device), focus.argmax(1)]
+
+
+def diagonal_loss(
+    attention: Tensor, symbol_lengths: Tensor, lip_lengths: Tensor, band: float, lines: Tensor | None = None
+) -> Tensor:
     """-log of the attention mass inside a band around the diagonal; lines without lips do not count.
+
+    Args:
+        lines: how many the sum is divided by; those of this batch that have lips by default.
 
     Shape:
         (B, N, 1 + V), (B,), (B,) -> ().
@@ -44,7 +69,7 @@ def diagonal_loss(attention: Tensor, symbol_lengths: Tensor, lip_lengths: Tensor
     inside = ((n - v).abs() <= band).float()
     mask = length_mask(symbol_lengths, attention.shape[1])
     share = ((attention * inside).sum(2) * mask).sum(1) / symbol_lengths
-    return -torch.log(share[seen].clamp(min=1e-4)).mean()
+    return -(torch.log(share[seen].clamp(min=1e-4)).sum() / (seen.sum() if lines is None else lines))
 
 
 class DurationPredictor(nn.Module):

@@ -120,6 +120,22 @@ class DialogueGraph:
             similarity=self.similarity.to(device),
         )
 
+    def chosen(self, rows: Tensor) -> DialogueGraph:
+        """Some of the lines, in the order given.
+
+        Shape:
+            int64 (B',).
+        """
+        return DialogueGraph(
+            own={m: v[rows] for m, v in self.own.items()},
+            own_mask=self.own_mask[rows],
+            references={m: v[rows] for m, v in self.references.items()},
+            audio={m: v[rows] for m, v in self.audio.items()},
+            reference_mask=self.reference_mask[rows],
+            audio_mask=self.audio_mask[rows],
+            similarity=self.similarity[rows],
+        )
+
     def with_references(self, k: int) -> DialogueGraph:
         """The same lines with only the first k references of each modality; all of them where there are fewer.
 

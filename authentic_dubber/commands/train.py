@@ -10,6 +10,19 @@ import typer
 Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes; run again to go on.")]
 Seed = Annotated[int, typer.Option(help="Of weights, batches and dropout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+StartFrom = Annotated[
+    Path | None, typer.Option(help="An acoustic folder to begin from; what has grown since begins fresh.")
+]
+DirectorSteps = Annotated[
+    int | None, typer.Option(help="Updates of the director alone, before the voice; 1500 where it is heard.")
+]
+WordsOnly = Annotated[
+    bool, typer.Option("--words-only", help="The first phase: no pictures, no references, feelings told.")
+]
+Rehearsed = Annotated[int | None, typer.Option(help="Further lines of every step, judged by ears; 0 for none.")]
+Augmented = Annotated[
+    float | None, typer.Option(help="Share of lines drawn slower, faster or with a noisy prompt.", min=0, max=1)
+]
 
 
 def prepare(
@@ -66,27 +79,25 @@ def train(
     size: Annotated[str, typer.Option(help="starter, small, paper or tiny.")] = "starter",
     steps: Annotated[int | None, typer.Option(help="Updates in all; the size's own by default.")] = None,
     weights: Annotated[str, typer.Option(help="How often a corpus is drawn, as kathleen=0.4,ravdess=0.2,...")] = "",
-    start_from: Annotated[
-        Path | None, typer.Option(help="An acoustic folder to begin from; what has grown since begins fresh.")
-    ] = None,
-    director_steps: Annotated[int, typer.Option(help="Updates of the director alone, before the voice.")] = 1500,
+    start_from: StartFrom = None,
+    director_steps: DirectorSteps = None,
     references: Annotated[int | None, typer.Option(help="Largest K; 0 trains without retrieval.")] = None,
-    words_only: Annotated[
-        bool, typer.Option("--words-only", help="The first phase: no pictures, no references, feelings told.")
-    ] = False,
+    words_only: WordsOnly = False,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak; the size's own by default.")] = None,
-    rehearsed: Annotated[
-        int | None, typer.Option(help="Further lines of every step, judged by ears; 0 for none.")
+    warmup: Annotated[
+        int | None, typer.Option(help="Updates until that peak; the size's own by default.", min=0)
     ] = None,
-    augmented: Annotated[
-        float | None, typer.Option(help="Share of lines drawn slower, faster or with a noisy prompt.", min=0, max=1)
-    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Lines of an update, over all processes and parts.", min=1)] = None,
+    width: Annotated[int | None, typer.Option(help="Of the model: every part as much narrower.", min=1)] = None,
+    parts: Annotated[int, typer.Option(help="Compute each process's share of an update in so many parts.", min=1)] = 1,
+    rehearsed: Rehearsed = None,
+    augmented: Augmented = None,
     minutes: Minutes = None,
     seed: Seed = 0,
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option(help="Compute in bfloat16 where that is safe.")] = True,
 ) -> None:
-    """Train the acoustic model."""
+    """Train the acoustic model. On several GPUs: torchrun --nproc-per-node N -m authentic_dubber.launcher train ..."""
     from authentic_dubber.training.start import AcousticRun, train_acoustic
 
     shares = {name: float(share) for name, _, share in (pair.partition("=") for pair in weights.split(",") if pair)}
@@ -99,6 +110,10 @@ def train(
         references=references,
         words_only=words_only,
         learning_rate=learning_rate,
+        warmup=warmup,
+        batch=batch,
+        width=width,
+        parts=parts,
         rehearsed=rehearsed,
         augmented=augmented,
         minutes=minutes,

@@ -23,9 +23,6 @@ from .cache import Cache
 from .evidence import Evidence
 from .heldout import refuse_held_out
 
-POOL = 6
-"""This many batches are drawn at once and sorted by length, so that little of a batch is padding."""
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -44,6 +41,40 @@ class Batch:
     emotion: Tensor
     prosody: Prosody
     speaker: Tensor
+
+    @property
+    def lines(self) -> int:
+        """B."""
+        return len(self.mel_lengths)
+
+    def chosen(self, rows: Tensor) -> Batch:
+        """Some of the lines, with no more padding than they need.
+
+        Shape:
+            (B',).
+        """
+        symbols = int(self.inputs.symbol_lengths[rows].max())
+        return Batch(
+            inputs=self.inputs.chosen(rows),
+            mel=self.mel[rows, :, : int(self.mel_lengths[rows].max())],
+            mel_lengths=self.mel_lengths[rows],
+            durations=self.durations[rows, :symbols],
+            emotion=self.emotion[rows],
+            prosody=Prosody(*(channel[rows, :symbols] for channel in self.prosody)),
+            speaker=self.speaker[rows],
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            self.inputs.to(device),
+            self.mel.to(device),
+            self.mel_lengths.to(device),
+            self.durations.to(device),
+            self.emotion.to(device),
+            Prosody(*(channel.to(device) for channel in self.prosody)),
+            self.speaker.to(device),
+        )
 
 
 class Corpus:
@@ -90,15 +121,15 @@ class Corpus:
     def batch(self, seed: int, step: int) -> Batch:
         """The training batch of a step, with random prompts, random K and random drops."""
         train = self.config.train
-        rng = np.random.default_rng([seed, step // POOL])
-        drawn = rng.choice(len(self.rows), size=POOL * train.batch, p=self.chance)
+        rng = np.random.default_rng([seed, step // train.pool])
+        drawn = rng.choice(len(self.rows), size=train.pool * train.batch, p=self.chance)
         drawn = drawn[np.argsort(self.frames[drawn], kind="stable")]
-        order = rng.permutation(POOL)
-        start = int(order[step % POOL]) * train.batch
+        order = rng.permutation(train.pool)
+        start = int(order[step % train.pool]) * train.batch
         rng = np.random.default_rng([seed, step, 1])
         rows = self.rows[drawn[start : start + train.batch]]
         prompts = [self._other(int(i), rng, self.voices) for i in rows]
-        k = rng.integers(0, train.max_references + 1, size=len(rows))
+        k = rng.integers(train.min_references, train.max_references + 1, size=len(rows))
         return self.collate(rows, prompts, k, rng, self.copies(rows, rng))
 
     def copies(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> list[Copy | None]:

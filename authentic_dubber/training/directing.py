@@ -46,11 +46,11 @@ def teach_director(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     model.train()
     rng = np.random.default_rng([seed, 7])
-    most = model.config.train.max_references
+    least, most = model.config.train.min_references, model.config.train.max_references
     bar = tqdm(range(steps), desc="director", unit="step")
     for step in bar:
         drawn = rng.choice(rows, size=BATCH, p=chance)
-        graph = evidence.graph(drawn, rng.integers(0, most + 1, size=BATCH), rng)
+        graph = evidence.graph(drawn, rng.integers(least, most + 1, size=BATCH), rng)
         answers = evidence.answers(drawn, graph)
         loss = functional.cross_entropy(model.director(model.graph(graph)), answers)
         sounds = torch.from_numpy(evidence.own["audio"][drawn].astype(np.float32))

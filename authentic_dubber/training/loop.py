@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,20 +11,22 @@ from typing import Any
 
 import matplotlib.figure
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from authentic_dubber.config import DubberConfig
-from authentic_dubber.prosody import Prosody
 from authentic_dubber.synthesizer import Synthesizer
-from vocoder.storage import load_strictly, read_config, read_tensors, whole_folder, write_config, write_tensors
+from vocoder.storage import load_strictly, read_config, whole_folder, write_config, write_tensors
 from vocoder.train import STOP_FILE, Reason, ended_early, stop_signals
-from vocoder.training_state import checkpoints, flatten_moments, keep_newest, restore_moments
+from vocoder.training_state import checkpoints, keep_newest
 
 from .dataset import Batch, Corpus
 from .losses import losses
 from .rehearsal import Rehearsal
+from .state import State
+from .team import Team
+from .update import learning_rate, train_step
 
 log = logging.getLogger(__name__)
 
@@ -43,92 +43,11 @@ class Schedule:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     bf16: bool = True
+    parts: int = 1
+    """Into how many parts a process cuts its share of an update, so that it fits the memory."""
 
 
-@dataclass(slots=True)
-class State:
-    """The moving parts: the network, its running average (which is exported), the optimizer and the step."""
-
-    model: Synthesizer
-    average: Synthesizer
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-
-    @classmethod
-    def fresh(cls, config: DubberConfig, seed: int, device: torch.device) -> State:
-        """Step 0; the initial weights depend on the seed alone."""
-        torch.manual_seed(seed)
-        model = Synthesizer(config).to(device)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), betas=(0.9, 0.98), weight_decay=config.train.weight_decay, fused=True
-        )
-        return cls(model, copy.deepcopy(model).eval().requires_grad_(False), optimizer)
-
-    def save(self, folder: Path, seed: int) -> Path:
-        target = folder / f"step-{self.step:08d}"
-        with whole_folder(target) as filling:
-            write_config(filling, {"step": self.step, "seed": seed, "model": self.model.config.to_json()})
-            write_tensors(filling / "model.safetensors", self.model.state_dict())
-            write_tensors(filling / "average.safetensors", self.average.state_dict())
-            write_tensors(filling / "optimizer.safetensors", flatten_moments(self.model, self.optimizer))
-        return target
-
-    def load(self, checkpoint: Path) -> None:
-        for name, module in (("model", self.model), ("average", self.average)):
-            path = checkpoint / f"{name}.safetensors"
-            load_strictly(module, read_tensors(path), str(path))
-        restore_moments(self.model, self.optimizer, read_tensors(checkpoint / "optimizer.safetensors"))
-        self.step = int(read_config(checkpoint)["step"])
-
-    @torch.no_grad()
-    def advance_average(self, decay: float) -> None:
-        decay = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-
-
-def learning_rate(config: DubberConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a twentieth."""
-    train = config.train
-    if step < train.warmup:
-        return train.learning_rate * (step + 1) / train.warmup
-    done = min(1.0, (step - train.warmup) / max(1, train.total_steps - train.warmup))
-    return train.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def train_step(
-    state: State, batch: Batch, seed: int, bf16: bool, rehearsal: Rehearsal | None = None
-) -> dict[str, Tensor]:
-    """One update; what it lost, by name. Dropout is seeded by the step: a resumed run rolls the same dice."""
-    config = state.model.config
-    torch.manual_seed(seed * 1_000_003 + state.step)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(config, state.step)
-    state.model.train()
-    device = batch.mel.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        encoded = state.model.encode(batch.inputs)
-        spoken = state.model.decode(encoded, batch.durations, batch.prosody)
-    lost = losses(state.model, encoded, spoken, batch)
-    state.optimizer.zero_grad(set_to_none=True)
-    lost.total.backward()
-    terms = {name: term.detach() for name, term in lost.tensors().items()}
-    if rehearsal is not None:
-        # After the recorded lines and apart from them, so that only one graph of activations is held at a time.
-        terms |= _rehearse(state, rehearsal, device, bf16)
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip)
-    if not bool(torch.isfinite(norm)):
-        raise FloatingPointError(f"step {state.step}: gradient norm is {float(norm)}; the last checkpoint is intact")
-    state.optimizer.step()
-    state.step += 1
-    state.advance_average(config.train.ema)
-    return terms
-
-
-def _rehearse(state: State, rehearsal: Rehearsal, device: torch.device, bf16: bool) -> dict[str, Tensor]:
-    train = state.model.config.train
-    heard = rehearsal.judge(state.model, rehearsal.lines(state.step).to(device), bf16=bf16)
-    (train.voice_weight * heard.voice + train.feeling_weight * heard.feeling).backward()
-    return {"rehearsed_voice": heard.voice.detach(), "rehearsed_feeling": heard.feeling.detach()}
+__all__ = ["Schedule", "State", "draw_mels", "export", "learning_rate", "train", "train_step", "validate"]
 
 
 @torch.no_grad()
@@ -161,6 +80,7 @@ def train(
     progress: bool = True,
     start_from: Mapping[str, Tensor] | None = None,
     rehearsal: Rehearsal | None = None,
+    team: Team | None = None,
 ) -> Reason:
     """Train in a folder, or go on with the training found there, up to the config's `total_steps`.
 
@@ -170,36 +90,92 @@ def train(
     Args:
         start_from: weights to begin with instead of random ones; ignored when the folder holds a checkpoint.
         rehearsal: lines without recordings that are judged by ears at every step; none by default.
+        team: the processes that share every batch, this one alone by default; the first one writes.
 
     Raises:
-        ValueError: the folder holds a training of another config or seed, or the config rehearses and nobody judges.
+        ValueError: the folder holds a training of another config or seed, or its config cannot be rehearsed as it says.
         FloatingPointError: the gradient became infinite; checkpoints are intact.
+        MemoryError: one line at a time does not fit the memory; checkpoints are intact.
     """
-    schedule = schedule or Schedule()
-    if corpus.config.train.rehearsed and corpus.config.train.total_steps and rehearsal is None:
-        raise ValueError(f"expected ears for the {corpus.config.train.rehearsed} lines a step to rehearse, got none")
-    state = _begin(corpus.config, folder, seed, device, start_from)
-    shown = _shown(corpus)
+    schedule, team = schedule or Schedule(), team or Team(device=device)
+    _check(corpus.config, rehearsal, team)
+    state = _begin(corpus.config, folder, seed, team, start_from, schedule.parts)
+    watch = Watch(state, corpus, folder, schedule, progress) if team.leads else None
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     total = corpus.config.train.total_steps
-    writer = SummaryWriter(str(folder / "events"), purge_step=state.step)
-    with stop_signals() as signalled, tqdm(total=total, initial=state.step, unit="step", disable=not progress) as bar:
+    with stop_signals() as signalled:
         reason: Reason = "finished"
         while state.step < total:
-            if early := ended_early(signalled, folder, deadline):
+            if early := _together(ended_early(signalled, folder, deadline), team):
                 reason = early
                 break
-            batch = _move(corpus.batch(seed, state.step), device)
-            terms = train_step(state, batch, seed, schedule.bf16, rehearsal)
-            bar.update()
-            _after_step(state, terms, shown, writer, bar, schedule)
-            if state.step % schedule.checkpoint_every == 0:
-                _save(state, folder, seed, schedule)
-    writer.close()
-    _save(state, folder, seed, schedule)
-    (folder / STOP_FILE).unlink(missing_ok=True)
-    log.info("acoustic training at step %d of %d: %s", state.step, total, reason)
+            batch = team.hand(corpus.batch(seed, state.step))
+            terms = train_step(state, batch.to(team.device), seed, schedule.bf16, rehearsal, team)
+            if watch:
+                watch.after_step(terms, seed)
+    if watch:
+        watch.close()
+        _save(state, folder, seed, schedule)
+        log.info("acoustic training at step %d of %d: %s", state.step, total, reason)
+    team.wait()
     return reason
+
+
+_EARLY: tuple[Reason, ...] = ("stopped", "time")
+
+
+def _together(reason: Reason | None, team: Team) -> Reason | None:
+    """A reason to stop that one process has is every one's, at the same step: the others would wait for it forever."""
+    told = team.most(0 if reason is None else 1 + _EARLY.index(reason))
+    return _EARLY[told - 1] if told else None
+
+
+def _check(config: DubberConfig, rehearsal: Rehearsal | None, team: Team) -> None:
+    train = config.train
+    if train.rehearsed and train.total_steps and rehearsal is None:
+        raise ValueError(f"expected ears for the {train.rehearsed} lines a step to rehearse, got none")
+    if rehearsal is not None and team.size > 1:
+        raise ValueError(f"expected one process for a training that rehearses, got {team.size}; give --rehearsed 0")
+
+
+class Watch:
+    """What the first process shows and keeps of a training: a bar, TensorBoard, held-out mels, checkpoints."""
+
+    def __init__(self, state: State, corpus: Corpus, folder: Path, schedule: Schedule, progress: bool) -> None:
+        self.state, self.schedule, self.shown, self.folder = state, schedule, _shown(corpus), folder
+        self.writer = SummaryWriter(str(folder / "events"), purge_step=state.step)
+        total = corpus.config.train.total_steps
+        self.bar: tqdm[Any] = tqdm(total=total, initial=state.step, unit="step", disable=not progress)
+
+    def after_step(self, terms: Mapping[str, Tensor], seed: int) -> None:
+        self.bar.update()
+        step, schedule = self.state.step, self.schedule
+        if step % schedule.log_every == 0:
+            scalars = {name: float(term) for name, term in terms.items()}
+            for name, value in scalars.items():
+                self.writer.add_scalar(f"train/{name}", value, step)
+            shown_first = ("mel", "duration", "rehearsed_voice", "rehearsed_feeling")
+            self.bar.set_postfix({name: f"{scalars[name]:.3f}" for name in shown_first if name in scalars})
+        if self.shown is not None and (step in EARLY_REPORTS or step % schedule.report_every == 0):
+            self._report(self.shown, step)
+        if step % schedule.checkpoint_every == 0:
+            _save(self.state, self.folder, seed, schedule)
+
+    def _report(self, shown: Batch, step: int) -> None:
+        device = next(self.state.average.parameters()).device
+        scalars, mel = validate(self.state.average, shown.to(device))
+        for name, value in scalars.items():
+            self.writer.add_scalar(f"held-out/{name}", value, step)
+        for i in range(min(3, len(mel))):
+            figure = draw_mels(mel[i], shown.mel[i], int(shown.mel_lengths[i]))
+            self.writer.add_figure(f"mel/{i}", figure, step)
+        log.info("step %d held-out %s", step, {k: round(v, 4) for k, v in scalars.items()})
+
+    def close(self) -> None:
+        """Nothing more comes; what asked for the end is taken away, so that the next start goes on."""
+        self.bar.close()
+        self.writer.close()
+        (self.folder / STOP_FILE).unlink(missing_ok=True)
 
 
 def _shown(corpus: Corpus) -> Batch | None:
@@ -209,53 +185,22 @@ def _shown(corpus: Corpus) -> Batch | None:
 
 
 def _begin(
-    config: DubberConfig, folder: Path, seed: int, device: str, start_from: Mapping[str, Tensor] | None
+    config: DubberConfig,
+    folder: Path,
+    seed: int,
+    team: Team,
+    start_from: Mapping[str, Tensor] | None,
+    parts: int,
 ) -> State:
-    state = State.fresh(config, seed, torch.device(device))
+    state = State.fresh(config, seed, torch.device(team.device))
+    state.parts = parts
     if start_from is not None:
         for module in (state.model, state.average):
             load_strictly(module, dict(start_from), "start_from")
     _resume(state, folder, seed)
+    for module in (state.model, state.average):
+        team.begin_alike(module)
     return state
-
-
-def _move(batch: Batch, device: str) -> Batch:
-    if device == "cpu":
-        return batch
-    return Batch(
-        batch.inputs.to(device),
-        batch.mel.to(device),
-        batch.mel_lengths.to(device),
-        batch.durations.to(device),
-        batch.emotion.to(device),
-        Prosody(*(channel.to(device) for channel in batch.prosody)),
-        batch.speaker.to(device),
-    )
-
-
-def _after_step(
-    state: State,
-    terms: Mapping[str, Tensor],
-    shown: Batch | None,
-    writer: SummaryWriter,
-    bar: tqdm[Any],
-    schedule: Schedule,
-) -> None:
-    if state.step % schedule.log_every == 0:
-        scalars = {name: float(term) for name, term in terms.items()}
-        for name, value in scalars.items():
-            writer.add_scalar(f"train/{name}", value, state.step)
-        shown_first = ("mel", "duration", "rehearsed_voice", "rehearsed_feeling")
-        bar.set_postfix({name: f"{scalars[name]:.3f}" for name in shown_first if name in scalars})
-    if shown is not None and (state.step in EARLY_REPORTS or state.step % schedule.report_every == 0):
-        device = next(state.average.parameters()).device
-        scalars, mel = validate(state.average, _move(shown, str(device)))
-        for name, value in scalars.items():
-            writer.add_scalar(f"held-out/{name}", value, state.step)
-        for i in range(min(3, len(mel))):
-            figure = draw_mels(mel[i], shown.mel[i], int(shown.mel_lengths[i]))
-            writer.add_figure(f"mel/{i}", figure, state.step)
-        log.info("step %d held-out %s", state.step, {k: round(v, 4) for k, v in scalars.items()})
 
 
 def _save(state: State, folder: Path, seed: int, schedule: Schedule) -> None:

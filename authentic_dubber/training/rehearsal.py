@@ -158,7 +158,8 @@ class Rehearsal:
             texts.append(int(rng.choice(self.texts[language])))
             by_label = self.looks[language]
             looks.append(int(rng.choice(by_label[int(rng.choice(sorted(by_label)))])) if by_label else texts[-1])
-        k = rng.integers(0, corpus.config.train.max_references + 1, size=count)
+        train = corpus.config.train
+        k = rng.integers(train.min_references, train.max_references + 1, size=count)
         copies = corpus.copies(np.array(looks), rng)
         seen = corpus.collate(np.array(looks), prompts, k, rng, copies).inputs
         spoken = [corpus.symbols[i].astype(np.int64) for i in texts]

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from authentic_dubber.checkpoint import resolve_device
 from authentic_dubber.config import DubberConfig, TrainConfig, build_config
+from authentic_dubber.narrowing import narrowed
 from authentic_dubber.speaker import GE2E
 from authentic_dubber.synthesizer import Synthesizer
 from library_builder.atomic import whole_file
@@ -34,6 +36,7 @@ from .pictures import Programme
 from .pitch_reader import teach_pitch
 from .prepare import vocabulary
 from .rehearsal import NOT_REHEARSED, Rehearsal
+from .team import join_team
 from .waves import CorpusWaves
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ log = logging.getLogger(__name__)
 STARTER_SHARES = {"kathleen": 0.27, "ravdess": 0.40, "nemo": 0.27, "grid": 0.06}
 """Kathleen teaches phonetic coverage, the acted corpora feeling, GRID real lips. Synthetic lines teach the director
 alone: their sound is not learned from."""
+DIRECTOR_STEPS = 1500
 EAR, EAR_STEPS = "ear-seed{}.safetensors", 2000
 
 
@@ -54,10 +58,14 @@ class AcousticRun:
         shares: how often each corpus is drawn, by name; `STARTER_SHARES` by default.
         start_from: an `acoustic/` folder to begin with. Weights of the same name and shape are taken over, the rest
             begins fresh, so that a model may grow.
-        director_steps: updates of the director alone before the voice; none when 0.
+        director_steps: updates of the director alone before the voice; by default 1500, and none where it is not heard.
         references: the largest K; 0 trains without retrieval.
         words_only: the first phase: no pictures, no references, every feeling told. The director comes later.
         learning_rate: its peak; the size's own by default.
+        warmup: updates until that peak; the size's own by default.
+        batch: lines of an update, over all processes and parts; the size's own by default.
+        width: of the model, all its parts as much narrower; the size's own by default.
+        parts: into how many parts a process cuts its share of an update.
         rehearsed: lines of every step that ears judge, see `Rehearsal`; the size's own number by default.
         augmented: share of lines drawn slower, faster or with a noisy prompt; the size's own by default.
     """
@@ -66,10 +74,14 @@ class AcousticRun:
     steps: int | None = None
     shares: Mapping[str, float] | None = None
     start_from: Path | None = None
-    director_steps: int = 1500
+    director_steps: int | None = None
     references: int | None = None
     words_only: bool = False
     learning_rate: float | None = None
+    warmup: int | None = None
+    batch: int | None = None
+    width: int | None = None
+    parts: int = 1
     rehearsed: int | None = None
     augmented: float | None = None
     minutes: float | None = None
@@ -79,46 +91,69 @@ class AcousticRun:
 
     def train_config(self, config: TrainConfig) -> TrainConfig:
         """A size's training settings as this run changes them."""
-        if self.steps is not None:
-            config = replace(config, total_steps=self.steps)
-        if self.references is not None:
-            config = replace(config, max_references=self.references)
-        if self.learning_rate is not None:
-            config = replace(config, learning_rate=self.learning_rate)
-        if self.rehearsed is not None:
-            config = replace(config, rehearsed=self.rehearsed)
-        if self.augmented is not None:
-            config = replace(config, augmented=self.augmented)
+        told: dict[str, Any] = {
+            "total_steps": self.steps,
+            "max_references": self.references,
+            "min_references": None if self.references is None else min(self.references, config.min_references),
+            "learning_rate": self.learning_rate,
+            "warmup": self.warmup,
+            "batch": self.batch,
+            "rehearsed": self.rehearsed,
+            "augmented": self.augmented,
+        }
+        config = replace(config, **{name: value for name, value in told.items() if value is not None})
         if self.words_only:
-            config = replace(config, own_drop=1.0, max_references=0, told=1.0, emotion_weight=0.0, rehearsed=0)
+            none: dict[str, Any] = {"max_references": 0, "min_references": 0, "emotion_weight": 0.0, "rehearsed": 0}
+            config = replace(config, own_drop=1.0, told=1.0, **none)
         return config
 
 
 def train_acoustic(cache: Path, run: Path, choice: AcousticRun) -> str:
-    """Train, or go on; returns why it ended.
+    """Train, or go on; returns why it ended. Started by `torchrun`, the processes share every update.
 
     Raises:
-        ValueError: unknown size, or the run folder holds another training.
+        ValueError: unknown size, the run folder holds another training, or what `train` refuses.
     """
     prepared = Cache(cache)
-    config = build_config(choice.size, vocabulary(build_readers("light")))
-    config = replace(config, train=choice.train_config(config.train))
-    if config.train.augmented and config.train.total_steps:
-        prepare_copies(prepared, GE2E())
+    config = run_config(choice)
     programme = Programme()
     kept = [number for number in range(programme.films) if programme.is_kept(number)]
-    corpus = Corpus(prepared, config, weights=choice.shares or STARTER_SHARES, kept_films=kept)
-    weights = None if checkpoints(run / "checkpoints") else _first_weights(config, prepared, choice, kept)
-    return train(
-        corpus,
-        run,
-        seed=choice.seed,
-        schedule=Schedule(bf16=choice.bf16),
-        device=resolve_device(choice.device),
-        max_minutes=choice.minutes,
-        start_from=weights,
-        rehearsal=_rehearsal(corpus, run, choice) if config.train.rehearsed and config.train.total_steps else None,
-    )
+    with join_team(resolve_device(choice.device)) as team:
+        weights = None
+        if team.leads:
+            # What is written into the corpus, or learned beforehand, is one process's work.
+            if config.train.augmented and config.train.total_steps:
+                prepare_copies(prepared, GE2E())
+            fresh = not checkpoints(run / "checkpoints")
+            weights = _first_weights(config, prepared, choice, kept) if fresh else None
+        team.wait()
+        corpus = Corpus(prepared, config, weights=choice.shares or STARTER_SHARES, kept_films=kept)
+        judged = config.train.rehearsed and config.train.total_steps
+        return train(
+            corpus,
+            run,
+            seed=choice.seed,
+            schedule=_schedule(config, choice),
+            max_minutes=choice.minutes,
+            progress=team.leads,
+            start_from=weights,
+            rehearsal=_rehearsal(corpus, run, choice) if judged else None,
+            team=team,
+        )
+
+
+def _schedule(config: DubberConfig, choice: AcousticRun) -> Schedule:
+    """A short run is told of as often as a long one."""
+    often = min(Schedule().log_every, max(1, config.train.total_steps // 20))
+    return Schedule(log_every=often, bf16=choice.bf16, parts=choice.parts)
+
+
+def run_config(choice: AcousticRun) -> DubberConfig:
+    """The model and training that a run asks for, in the light readers' spaces."""
+    config = build_config(choice.size, vocabulary(build_readers("light")))
+    if choice.width is not None:
+        config = narrowed(config, choice.width)
+    return replace(config, train=choice.train_config(config.train))
 
 
 def _rehearsal(corpus: Corpus, run: Path, choice: AcousticRun) -> Rehearsal:
@@ -202,7 +237,10 @@ def _first_weights(
         taken = {name: value for name, value in before.items() if name in own and own[name].shape == value.shape}
         log.info("%s: %d of %d weights taken over", choice.start_from, len(taken), len(own))
         model.load_state_dict({**own, **{name: value.to(own[name].dtype) for name, value in taken.items()}})
-    if choice.director_steps and not choice.words_only:
+    ahead = choice.director_steps
+    if ahead is None:
+        ahead = DIRECTOR_STEPS if config.felt else 0
+    if ahead and not choice.words_only:
         corpora = (*(choice.shares or STARTER_SHARES), SAYINGS)
-        teach_director(model, cache, kept_films=kept, steps=choice.director_steps, seed=choice.seed, corpora=corpora)
+        teach_director(model, cache, kept_films=kept, steps=ahead, seed=choice.seed, corpora=corpora)
     return model.state_dict()
