@@ -4,8 +4,8 @@
     python recipes/constant_baseline.py
 
 LIST holds a label per line; or is a CSV or TSV sheet with a column `emotion`; or JSON, a list of labels or labels by
-clip (V2C's emotions.json). `--ids FILE` keeps the clips of a split, one per line, whatever stands behind a `|`. Without LIST
-the counts are those of V2C-Animation as published, and say so.
+clip (V2C's emotions.json). `--ids FILE` keeps the clips of a split, one per line, whatever stands behind a `|`. Without
+LIST the counts are those of V2C-Animation as published, and say so.
 
 An accuracy beside which this figure does not stand says little: of the 2779 test clips of V2C, 1300 are neutral.
 """
