@@ -15,6 +15,8 @@ from typing import Literal, TypeAlias
 FOLDER_VARIABLE = "DUB_MODELS"
 """Names the folder of models where no option does."""
 UNKNOWN = "unknown"
+OPTIONAL = ("*.json", "*.txt")
+"""Patterns of files that are fetched where they are there: vocabularies and settings go by many names."""
 
 Structure: TypeAlias = Literal["transformers", "vocoder", "torch", "onnx"]
 """What is inside: a transformers folder, a published vocoder, a file that torch reads, a file of ONNX."""
@@ -54,17 +56,18 @@ class KnownModel:
 KNOWN: tuple[KnownModel, ...] = (
     KnownModel(
         "video-llm", "Qwen/Qwen2.5-VL-7B-Instruct", True, ("config.json", "*.safetensors", "*.json", "*.txt"),
-        UNKNOWN, "captions of scene and face", "video_llm", "transformers",
+        "Apache-2.0", "captions of scene and face", "video_llm", "transformers",
         ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "video_llama_3"), ("transformers",), "pretrained",
     ),
     KnownModel(
-        "roberta", "j-hartmann/emotion-english-roberta-large", True, ("config.json", "*.json", "*.txt", "*.bin"),
-        UNKNOWN, "emotion of captions and of lines, 1024 values", "roberta", "transformers",
+        "roberta", "j-hartmann/emotion-english-roberta-large", True,
+        ("config.json", "model.safetensors", "*.json", "*.txt"), "none stated on its card",
+        "emotion of captions and of lines, 1024 values", "roberta", "transformers",
         ("roberta",), ("transformers",), "pretrained",
     ),
     KnownModel(
-        "comet", "mismayil/comet-bart-ai2", True, ("config.json", "*.json", "*.txt", "*.bin"),
-        UNKNOWN, "reactions to a line, the other half of its vector; optional", "comet", "transformers",
+        "comet", "mismayil/comet-bart-ai2", True, ("config.json", "pytorch_model.bin", "*.json", "*.txt"),
+        "AFL-3.0", "reactions to a line, the other half of its vector; optional", "comet", "transformers",
         ("bart", "t5"), ("transformers",), "pretrained",
     ),
     KnownModel(
@@ -89,7 +92,7 @@ KNOWN: tuple[KnownModel, ...] = (
         UNKNOWN, "evaluation: words", "whisper", "transformers", ("whisper",), ("transformers",), "evaluate",
     ),
     KnownModel(
-        "wavlm", "microsoft/wavlm-base-plus-sv", True, ("config.json", "*.json", "*.bin"),
+        "wavlm", "microsoft/wavlm-base-plus-sv", True, ("config.json", "pytorch_model.bin", "*.json"),
         UNKNOWN, "evaluation: whose voice it is", "wavlm", "transformers", ("wavlm",), ("transformers",), "evaluate",
     ),
     KnownModel(
@@ -174,9 +177,8 @@ def standing(model: KnownModel, models: Path) -> Standing:
 
 
 def missing_files(model: KnownModel, folder: Path) -> tuple[str, ...]:
-    """Patterns that no file of a folder fits. Transformers reads weights of either kind, so one will do."""
-    wanted = [pattern for pattern in model.files if pattern not in ("*.txt", "*.json", "*.safetensors", "*.bin")]
-    missing = [pattern for pattern in wanted if not any(folder.glob(pattern))]
-    if model.structure == "transformers" and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        missing.append("*.safetensors")
-    return tuple(missing)
+    """Patterns that no file of a folder fits; transformers reads weights of either kind, so one will do."""
+    wanted = [pattern for pattern in model.files if pattern not in OPTIONAL]
+    if model.structure == "transformers" and any(folder.glob("*.safetensors")):
+        wanted = [pattern for pattern in wanted if not pattern.endswith((".bin", ".safetensors"))]
+    return tuple(pattern for pattern in wanted if not any(folder.glob(pattern)))

@@ -127,18 +127,8 @@ def split(lines: Sequence[FilmLine], choice: Choice) -> Splits:
 
 
 def _held_out(line: FilmLine) -> bool:
-    return is_held_out(
-        Utterance(
-            line.id.removeprefix(f"{line.speaker}-"),
-            "grid",
-            line.speaker,
-            "en",
-            line.text,
-            None,
-            line.media,
-            has_picture=True,
-        )
-    )
+    name = line.id.removeprefix(f"{line.speaker}-")
+    return is_held_out(Utterance(name, "grid", line.speaker, "en", line.text, None, line.media, has_picture=True))
 
 
 def _spread(lines: Sequence[FilmLine], count: int) -> list[FilmLine]:

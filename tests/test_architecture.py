@@ -43,11 +43,12 @@ HOMES: dict[str, set[str]] = {
         "authentic_dubber/evaluation/speaker_identity.py",
         "authentic_dubber/evaluation/whisper.py",
     },
+    "huggingface_hub": {"authentic_dubber/model_seals.py"},
     "onnxruntime": {"authentic_dubber/evaluation/dnsmos.py"},
     "sklearn": {"authentic_dubber/evaluation/emotion.py", "authentic_dubber/evaluation/speaker_identity.py"},
 }
 """A heavy or bounded module and the only files that may name it."""
-ONLY_INSIDE_FUNCTIONS = {"onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn", "transformers"}
+ONLY_INSIDE_FUNCTIONS = {"huggingface_hub", "onnxruntime", "pymilvus", "ray", "resemblyzer", "sklearn", "transformers"}
 HEAVY = (
     "torch", "cv2", "librosa", "faiss", "lmdb", "torch_geometric", "scipy", "av", "matplotlib", "espeakng_loader",
     "onnxruntime", "pymilvus", "sklearn", "transformers",
