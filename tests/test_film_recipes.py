@@ -109,7 +109,6 @@ def lists_of(tree: Path) -> v2c.Lists:
     return v2c.Lists.read(tree / "lists")
 
 
-@pytest.mark.slow
 def test_lines_have_the_words_and_labels_that_the_theatre_spoke(tree: Path) -> None:
     """Through subtitles with a sign and a wordless row, numbers still find the line they were given for."""
     for film in FILMS.values():
@@ -123,7 +122,6 @@ def test_lines_have_the_words_and_labels_that_the_theatre_spoke(tree: Path) -> N
             )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("made", "runs"), [(24000 / 1001, 25.0), (25.0, 24000 / 1001)])
 def test_subtitles_of_another_frame_rate_are_refused(tree: Path, tmp_path: Path, made: float, runs: float) -> None:
     media = tree / "films" / "Shelf.mp4"
@@ -137,7 +135,6 @@ def test_subtitles_of_another_frame_rate_are_refused(tree: Path, tmp_path: Path,
         v2c.check_rate([(start * 3, end * 3, text) for start, end, text in rows], media, Path("Shelf.srt"))
 
 
-@pytest.mark.slow
 def test_another_edition_and_lists_of_another_form_are_refused(tree: Path, tmp_path: Path) -> None:
     lists = lists_of(tree)
     further = replace(lists, speakers={**lists.speakers, "Mill": {"Ada": [4000]}})

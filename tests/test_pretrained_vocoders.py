@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from authentic_dubber.checkpoint import choose_checkpoint
+from authentic_dubber.dubber import Dubber
 from vocoder.bigvgan import BigvganConfig, BigvganGenerator
 from vocoder.checkpoint import save_generator
 from vocoder.generator import IstftConfig, IstftGenerator
@@ -176,3 +178,18 @@ def test_folders_that_are_no_release_are_refused(tmp_path: Path) -> None:
     release(folder, toy("hifigan"), upsample_rates=[16])
     with pytest.raises(ValueError, match="expected the config of a HiFi-GAN or a BigVGAN, got expected one kernel"):
         load_vocoder(folder / "generator_v1")
+
+
+def test_a_dubber_speaks_through_a_release_and_says_so(tmp_path: Path) -> None:
+    """The shipped acoustic model, another vocoder: another checkpoint by name, and a note on licences."""
+    folder = release(tmp_path / "bigvgan", toy("bigvgan"), "bigvgan_generator.pt")
+    plain, spoken = Dubber.load(device="cpu"), Dubber.load(device="cpu", vocoder=folder)
+    assert isinstance(spoken.vocoder, BigvganGenerator)
+    assert plain.checkpoint != spoken.checkpoint and len(spoken.checkpoint) == 16
+    assert spoken.card.facts["vocoder"] == {"name": "bigvgan", "sha256": digest_of(folder)}
+    assert plain.notice in spoken.notice and spoken.notice.endswith("whose licence is its own (bigvgan).")
+    release(tmp_path / "bigvgan", toy("bigvgan"), "bigvgan_generator.pt", fmax=None)
+    with pytest.raises(ValueError, match=r"mel configs differ: expected f_max=8000\.0, got f_max=11025\.0"):
+        Dubber.load(device="cpu", vocoder=folder)
+    with pytest.raises(ValueError, match="without a vocoder of unknown licence"):
+        choose_checkpoint(commercial_only=True, vocoder=folder)
