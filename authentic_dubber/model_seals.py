@@ -15,9 +15,8 @@ from typing import Any
 from library_builder.atomic import whole_file
 from library_builder.checksum import file_digest
 
-from .models import UNKNOWN, KnownModel, how_to_get, missing_files
+from .models import SEAL, UNKNOWN, KnownModel, how_to_get, missing_files
 
-SEAL = "seal.json"
 SCHEMA = 1
 
 

@@ -15,6 +15,8 @@ from typing import Literal, TypeAlias
 FOLDER_VARIABLE = "DUB_MODELS"
 """Names the folder of models where no option does."""
 UNKNOWN = "unknown"
+SEAL = "seal.json"
+"""Beside a model's files: their checksums, see `model_seals`."""
 OPTIONAL = ("*.json", "*.txt")
 """Patterns of files that are fetched where they are there: vocabularies and settings go by many names."""
 
@@ -168,8 +170,6 @@ def how_to_get(model: KnownModel, folder: Path) -> str:
 
 def standing(model: KnownModel, models: Path) -> Standing:
     """How one model stands in a folder of models."""
-    from .model_seals import SEAL
-
     folder = models / model.place
     missing = missing_files(model, folder)
     absent = tuple(name for name in model.modules if find_spec(name) is None)

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from authentic_dubber import doctor
 from authentic_dubber.cli import app
-from authentic_dubber.model_seals import SEAL, ModelFetchError, fetch, verify, write_seal
-from authentic_dubber.models import KNOWN, KnownModel, known, model_folder, standing
+from authentic_dubber.model_seals import ModelFetchError, fetch, verify, write_seal
+from authentic_dubber.models import KNOWN, SEAL, KnownModel, known, model_folder, standing
 from vocoder.bigvgan import BigvganConfig, BigvganGenerator
 from vocoder.mel import MelConfig
 
@@ -229,7 +229,7 @@ def test_the_command_lists_verifies_and_seals(tmp_path: Path) -> None:
 
 def test_listing_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from authentic_dubber.models import KNOWN, model_folder, standing; "
+        "import sys; from authentic_dubber.models import KNOWN, SEAL, model_folder, standing; "
         "[standing(one, model_folder()) for one in KNOWN]; "
         "assert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
     )

@@ -225,18 +225,9 @@ def make_set(
             dropped.append(f"{line.id}: {error}")
     if not draft.cases:
         raise ValueError(f"{folder.name}: expected a line that can be a case, got none; first reason: {dropped[:1]}")
-    content = Content(
-        name=folder.name,
-        setting=setting,
-        language="en",
-        note=note,
-        spaces={m: getattr(readers, m).space for m in QUERY_MODALITIES},
-        lip_space=readers.lips.space,
-        cases=tuple(draft.cases),
-    )
     made = write_set(
         folder,
-        content,
+        _content(folder.name, setting, note, readers, draft.cases),
         waves=draft.waves,
         sample_rate=RATE,
         own={m: np.stack(rows) for m, rows in draft.own.items()},  # type: ignore[misc]
@@ -245,6 +236,18 @@ def make_set(
         libraries={ANY_FILM: list(library.clips())},
     )
     return made, dropped
+
+
+def _content(name: str, setting: Setting, note: str, readers: Readers, cases: Sequence[Case]) -> Content:
+    return Content(
+        name=name,
+        setting=setting,
+        language="en",
+        note=note,
+        spaces={m: getattr(readers, m).space for m in QUERY_MODALITIES},
+        lip_space=readers.lips.space,
+        cases=tuple(cases),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
