@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,23 @@ def packaged_checkpoint(commercial_only: bool = False) -> Path:
     return folder
 
 
-def choose_checkpoint(folder: Path | None = None, *, commercial_only: bool = False) -> Path:
+def choose_checkpoint(
+    folder: Path | None = None, *, commercial_only: bool = False, vocoder: Path | None = None
+) -> Path:
     """The folder that was given, or the checkpoint of the package.
+
+    Args:
+        vocoder: what is to speak in place of the checkpoint's own.
 
     Raises:
         FileNotFoundError: commercial use is asked for, and there is no such checkpoint.
-        ValueError: commercial use is asked for, and the checkpoint's licences forbid it or it names none.
+        ValueError: commercial use is asked for, and the checkpoint's licences forbid it, it names none, or another
+            vocoder is to speak.
     """
     if not commercial_only:
         return folder or packaged_checkpoint()
+    if vocoder is not None:
+        raise ValueError(f"expected --commercial-only without a vocoder of unknown licence, got {vocoder}")
     chosen = folder or packaged_checkpoint(commercial_only=True)
     licences = read_card(chosen).licences
     forbidding = [licence for licence in licences if "-NC" in licence.upper()]
@@ -142,8 +150,14 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def load_parts(folder: Path | None, device: str, lexicon: Path | None = None) -> dict[str, Any]:
-    """The constructor parts of `Dubber`, from a folder or from the package."""
+def load_parts(
+    folder: Path | None, device: str, lexicon: Path | None = None, vocoder: Path | None = None
+) -> dict[str, Any]:
+    """The constructor parts of `Dubber`, from a folder or from the package.
+
+    Args:
+        vocoder: another vocoder than the checkpoint's own, ours or a published one; see `vocoder.pretrained`.
+    """
     from .espeak import Espeak
     from .speaker import GE2E
     from .text import Lexicon, TextFrontend
@@ -152,13 +166,33 @@ def load_parts(folder: Path | None, device: str, lexicon: Path | None = None) ->
     card = read_card(folder)
     where = resolve_device(device)
     model = load_acoustic(folder / "acoustic")
-    vocoder = load_generator(folder / "vocoder", model.config.mel)
+    if vocoder is None:
+        generator = load_generator(folder / "vocoder", model.config.mel)
+    else:
+        from vocoder.pretrained import load_vocoder
+
+        generator, card = load_vocoder(vocoder, model.config.mel), _with_vocoder(card, vocoder)
     return {
         "model": model.to(where),
-        "vocoder": vocoder.to(where),
+        "vocoder": generator.to(where),
         "frontend": TextFrontend(Espeak(), None if lexicon is None else Lexicon.read(lexicon)),
         "speakers": GE2E(),
         "readers": readers_of(model.config.spaces),
         "card": card,
         "device": where,
     }
+
+
+def _with_vocoder(card: Card, vocoder: Path) -> Card:
+    """The card of a checkpoint that speaks through another vocoder: other weights, so other takes."""
+    from vocoder.pretrained import digest_of
+
+    digest = digest_of(vocoder)
+    both = hashlib.sha256(f"{card.weights} {digest}".encode()).hexdigest()[:16]
+    notice = f"{card.notice} Spoken through another vocoder, whose licence is its own ({vocoder.name})."
+    return replace(
+        card,
+        weights=both,
+        notice=notice.strip(),
+        facts={**card.facts, "vocoder": {"name": vocoder.name, "sha256": digest}},
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import adapt, demo, doctor, evaluate, library, say, train
+from .commands import adapt, demo, doctor, evaluate, library, models, say, train
 from .exits import HELP, DubGroup
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(library.app, name="library")
+app.add_typer(models.app, name="models")
 app.command()(say.say)
 app.command()(train.prepare)
 app.command()(train.pack)

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from .models import KNOWN, model_folder, standing
+
 State: TypeAlias = Literal["ok", "missing", "absent", "note"]
 """`missing` keeps `dub` from working; `absent` is only an option that is not there; `note` is worth knowing."""
 
@@ -68,8 +70,8 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Everything `dub` leans on: packages, the data inside them, the checkpoint, the machine."""
-    return [*_packages(), *_data(), _checkpoint(), *_machine()]
+    """Everything `dub` leans on: packages, the data inside them, the checkpoint, pretrained models, the machine."""
+    return [*_packages(), *_data(), _checkpoint(), *_pretrained(), *_machine()]
 
 
 def healthy(findings: list[Finding]) -> bool:
@@ -137,6 +139,17 @@ def _checkpoint() -> Finding:
         return Finding("starter checkpoint", "missing", f"lacks {', '.join(gone)}", cure)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Finding("starter checkpoint", "ok", f"{size / 1e6:.1f} MB")
+
+
+def _pretrained() -> Iterator[Finding]:
+    """Which published models could be worked with now; none of them is needed."""
+    folder = model_folder()
+    for model in KNOWN:
+        one = standing(model, folder)
+        lacks = [*(f"no module {name}" for name in one.missing_modules)]
+        lacks += [f"no weights in {one.folder}"] if one.missing_files else []
+        found = ", ".join(lacks) or f"{one.folder}{', sealed' if one.sealed else ''}"
+        yield Finding(f"model {model.name}", "ok" if one.usable else "absent", f"{model.use}: {found}", one.cure)
 
 
 def _machine() -> Iterator[Finding]:

@@ -95,19 +95,28 @@ class Dubber:
         self.speakers, self.readers, self.card, self.device = speakers, readers, card, device
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, device: str = "auto", lexicon: Path | None = None) -> Dubber:
+    def load(
+        cls,
+        folder: Path | None = None,
+        *,
+        device: str = "auto",
+        lexicon: Path | None = None,
+        vocoder: Path | None = None,
+    ) -> Dubber:
         """The checkpoint in a folder, or the starter that comes with the package.
 
         Args:
             lexicon: a file of pronunciations that override the engine's, see `text.Lexicon`.
+            vocoder: speaks in place of the checkpoint's own, such as a published HiFi-GAN or BigVGAN.
 
         Raises:
-            FileNotFoundError: there is no checkpoint.
-            ValueError: the checkpoint contradicts itself or this version of the engine.
+            FileNotFoundError: there is no checkpoint, or no such vocoder.
+            ValueError: the checkpoint contradicts itself or this version of the engine, or the vocoder
+                hears other mels.
         """
         from .checkpoint import load_parts
 
-        return cls(**load_parts(folder, device, lexicon))
+        return cls(**load_parts(folder, device, lexicon, vocoder))
 
     @property
     def spaces(self) -> Mapping[str, str]:

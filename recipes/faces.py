@@ -1,4 +1,4 @@
-"""Do published face networks see the faces of this footage, and what do they see in them?
+"""Whether published face networks see the faces of this footage, and what they see in them.
 
     python recipes/faces.py FOOTAGE... --models DIR --out DIR [--frames N] [--files N] [--json]
 

@@ -42,7 +42,7 @@ HOMES: dict[str, set[str]] = {
         "authentic_dubber/evaluation/speaker_identity.py",
         "authentic_dubber/evaluation/whisper.py",
     },
-    "huggingface_hub": {"library_builder/pretrained/source.py"},
+    "huggingface_hub": {"authentic_dubber/model_seals.py", "library_builder/pretrained/source.py"},
     "onnxruntime": {"authentic_dubber/evaluation/dnsmos.py", "library_builder/pretrained/ultraface.py"},
     "h5py": {"library_builder/pretrained/mini_xception.py"},
     "funasr": {"library_builder/pretrained/emotion2vec.py"},

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+PAGES = README + "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+"""The README and every page of docs/: what any of them says to type is held to the same."""
+BLOCKS = re.findall(r"```\n(.*?)```", PAGES, flags=re.DOTALL)
 TABLE_COMMANDS = re.findall(r"^\|.*?`((?:python recipes|dub )[^`]+)`", README, flags=re.MULTILINE)
 COMMANDS = sorted(
     {
@@ -46,7 +48,7 @@ def test_every_command_exists_with_its_options(command: str) -> None:
         text = help_of([words[1]])
     else:
         inner = [word for word in words[1:3] if re.fullmatch(r"[a-z-]+", word)]
-        verbs = inner[:2] if inner[0] == "library" else inner[:1]
+        verbs = inner[:2] if inner[0] in ("library", "models") else inner[:1]
         text = help_of(["-m", "authentic_dubber.launcher", *verbs])
     for option in (word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)):
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), f"{option} is not in the help of {command}"

@@ -13,11 +13,12 @@ import scipy.signal
 import torch
 from torch import Tensor, nn
 
+from vocoder.bigvgan import BigvganConfig, BigvganGenerator
 from vocoder.checkpoint import AnyGenerator, load_generator, save_generator
 from vocoder.discriminators import MultiPeriodDiscriminator
 from vocoder.generator import InverseStft, IstftConfig, IstftGenerator, check_mel
 from vocoder.harmonic import HarmonicConfig, HarmonicGenerator
-from vocoder.hifigan import HifiganConfig, HifiganGenerator, load_official
+from vocoder.hifigan import HifiganConfig, HifiganGenerator
 from vocoder.losses import mel_distance, multi_resolution_stft, spectral_distance
 from vocoder.mel import MelConfig, log_mel, magnitude
 from vocoder.storage import whole_folder
@@ -41,6 +42,7 @@ def generators() -> list[AnyGenerator]:
         HarmonicGenerator(HarmonicConfig.tiny(), MEL).eval(),
         HifiganGenerator(HifiganConfig.tiny(1), MEL).eval(),
         HifiganGenerator(HifiganConfig.tiny(2), MEL).eval(),
+        BigvganGenerator(BigvganConfig.tiny(), MEL).eval(),
     ]
 
 
@@ -207,7 +209,10 @@ def test_what_does_not_fit_is_refused_at_loading(tmp_path: Path) -> None:
         load_generator(folder, MelConfig(sample_rate=24000))
     config = json.loads((folder / "config.json").read_text())
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"kind": "wavenet"}, "expected a generator of kind 'harmonic', 'istft' or 'hifigan', got 'wavenet'"),
+        (
+            {"kind": "wavenet"},
+            "expected a generator of kind 'harmonic', 'istft', 'hifigan' or 'bigvgan', got 'wavenet'",
+        ),
         ({"generator": {**config["generator"], "blocks": 3}}, "missing .*blocks.2"),
         ({"generator": {**config["generator"], "dim": 8}}, r"expected .* \(8.*got \(16"),
     ]
@@ -262,35 +267,7 @@ def test_hifigans_last_activation_is_the_librarys_default_as_published() -> None
     torch.testing.assert_close(entering, nn.LeakyReLU()((first + second) / 2))
 
 
-@pytest.mark.parametrize("resblock", [1, 2])
-def test_an_official_checkpoint_with_weight_norm_sounds_as_torchs_own_weight_norm(
-    tmp_path: Path, resblock: int
-) -> None:
-    torch.manual_seed(3)
-    config = HifiganConfig.tiny(1 if resblock == 1 else 2)
-    normed = HifiganGenerator(config, MEL).eval()
-    with pytest.warns(FutureWarning):
-        for layer in normed.modules():
-            if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-                torch.nn.utils.weight_norm(layer)
-                gain = layer.get_parameter("weight_g").data
-                gain.mul_(1 + torch.rand_like(gain))
-    torch.save({"generator": normed.state_dict()}, tmp_path / "generator_1")
-    plain = load_official(tmp_path / "generator_1", config)
-    assert "conv_pre.weight_g" in normed.state_dict() and "conv_pre.weight_g" not in plain.state_dict()
-    mel = noise(1, MEL.n_mels, 7)
-    torch.testing.assert_close(plain(mel), normed(mel), atol=1e-6, rtol=1e-5)
-
-
-def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="expected a HiFi-GAN checkpoint"):
-        load_official(tmp_path / "none")
-    torch.save({"mpd": {}}, tmp_path / "do_1")
-    with pytest.raises(ValueError, match="expected a mapping with 'generator'"):
-        load_official(tmp_path / "do_1")
-    torch.save({"generator": {"conv_pre.weight_g": torch.ones(1)}}, tmp_path / "g_1")
-    with pytest.raises(ValueError, match=r"expected conv_pre\.weight_v beside conv_pre\.weight_g"):
-        load_official(tmp_path / "g_1")
+def test_rates_that_miss_the_hop_are_refused() -> None:
     with pytest.raises(ValueError, match="rates that multiply to 64"):
         HifiganGenerator(HifiganConfig.tiny(), SMALL)
 

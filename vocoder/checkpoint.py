@@ -7,20 +7,21 @@ from typing import TypeAlias
 
 from torch import nn
 
+from .bigvgan import BigvganConfig, BigvganGenerator
 from .generator import IstftConfig, IstftGenerator, check_mel
 from .harmonic import HarmonicConfig, HarmonicGenerator
 from .hifigan import HifiganConfig, HifiganGenerator
 from .mel import MelConfig
 from .storage import MODEL, load_strictly, read_config, read_tensors, whole_folder, write_config, write_tensors
 
-AnyGenerator: TypeAlias = IstftGenerator | HarmonicGenerator | HifiganGenerator
+AnyGenerator: TypeAlias = IstftGenerator | HarmonicGenerator | HifiganGenerator | BigvganGenerator
 
 
 def save_generator(folder: Path, generator: nn.Module, *, half: bool = False) -> None:
     """Write `config.json` and `model.safetensors`, whole or not at all.
 
     Args:
-        generator: an `IstftGenerator`, a `HarmonicGenerator` or a `HifiganGenerator`.
+        generator: an `IstftGenerator`, a `HarmonicGenerator`, a `HifiganGenerator` or a `BigvganGenerator`.
         half: store the weights in float16; they are read back as float32.
 
     Raises:
@@ -33,6 +34,8 @@ def save_generator(folder: Path, generator: nn.Module, *, half: bool = False) ->
             kind = "harmonic"
         case HifiganGenerator():
             kind = "hifigan"
+        case BigvganGenerator():
+            kind = "bigvgan"
         case _:
             raise ValueError(f"expected one of this package's generators, got {type(generator).__name__}")
     with whole_folder(Path(folder)) as filling:
@@ -68,7 +71,11 @@ def load_generator(folder: Path, mel_config: MelConfig | None = None) -> AnyGene
             generator = HarmonicGenerator(HarmonicConfig.from_dict(values["generator"]), own)
         case "hifigan":
             generator = HifiganGenerator(HifiganConfig.from_dict(values["generator"]), own)
+        case "bigvgan":
+            generator = BigvganGenerator(BigvganConfig.from_dict(values["generator"]), own)
         case kind:
-            raise ValueError(f"{folder}: expected a generator of kind 'harmonic', 'istft' or 'hifigan', got {kind!r}")
+            raise ValueError(
+                f"{folder}: expected a generator of kind 'harmonic', 'istft', 'hifigan' or 'bigvgan', got {kind!r}"
+            )
     load_strictly(generator, read_tensors(folder / MODEL), str(folder / MODEL))
     return generator.eval().requires_grad_(False)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import prod
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,10 @@ from torch.nn import functional
 from .generator import check_shape
 from .mel import MelConfig
 from .storage import load_strictly
+from .weight_norm import fold_weight_norm
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SLOPE = 0.1
 LAST_SLOPE = 0.01
@@ -25,8 +28,10 @@ LAST_SLOPE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class HifiganConfig:
-    """Shape of a HiFi-GAN generator; field names follow the official `config.json`.
+class UpsamplingConfig:
+    """What HiFi-GAN and its descendants share: levels of upsampling, residual blocks after each.
+
+    Field names follow the official `config.json`.
 
     Raises:
         ValueError: lists that describe the same layers differ in length, or a rate and kernel cannot align.
@@ -58,6 +63,25 @@ class HifiganConfig:
     def hop_samples(self) -> int:
         """Samples made per mel frame."""
         return prod(self.upsample_rates)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From JSON, whose lists become tuples."""
+        dilations = tuple(tuple(one) for one in values["resblock_dilation_sizes"])
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list | tuple)}
+        return cls(**{**values, **lists, "resblock_dilation_sizes": dilations})
+
+
+@dataclass(frozen=True, slots=True)
+class HifiganConfig(UpsamplingConfig):
+    """Shape of a HiFi-GAN generator.
+
+    Raises:
+        ValueError: see `UpsamplingConfig`.
+    """
 
     @classmethod
     def v1(cls) -> HifiganConfig:
@@ -93,18 +117,9 @@ class HifiganConfig:
             resblock_dilation_sizes=((1, 3), (1, 2)),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> HifiganConfig:
-        """From JSON, whose lists become tuples."""
-        dilations = tuple(tuple(one) for one in values["resblock_dilation_sizes"])
-        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list | tuple)}
-        return cls(**{**values, **lists, "resblock_dilation_sizes": dilations})
-
-
-def _same(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
+def same_convolution(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
+    """A convolution that keeps the width and the length."""
     return nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=(kernel - 1) * dilation // 2)
 
 
@@ -117,8 +132,8 @@ class ResBlock1(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.convs1 = nn.ModuleList(_same(channels, kernel, dilation) for dilation in dilations)
-        self.convs2 = nn.ModuleList(_same(channels, kernel, 1) for _ in dilations)
+        self.convs1 = nn.ModuleList(same_convolution(channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(same_convolution(channels, kernel, 1) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         for dilated, plain in zip(self.convs1, self.convs2, strict=True):
@@ -135,7 +150,7 @@ class ResBlock2(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(_same(channels, kernel, dilation) for dilation in dilations)
+        self.convs = nn.ModuleList(same_convolution(channels, kernel, dilation) for dilation in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         for dilated in self.convs:
@@ -192,52 +207,3 @@ class HifiganGenerator(nn.Module):
             ValueError: the weights are of another shape of HiFi-GAN.
         """
         load_strictly(self, fold_weight_norm(weights), "HiFi-GAN weights")
-
-
-def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Plain weights from legacy weight norm: `weight_g`, `weight_v` become `weight = g * v / |v|`.
-
-    The norm is taken per first index, as torch does, also for transposed convolutions, whose first index is the input.
-
-    Raises:
-        ValueError: one of a pair is missing.
-    """
-    folded = {}
-    for name, value in weights.items():
-        stem, _, kind = name.rpartition(".")
-        match kind:
-            case "weight_v":
-                if f"{stem}.weight_g" not in weights:
-                    raise ValueError(f"expected {stem}.weight_g beside {name}, found none")
-                norm = torch.linalg.vector_norm(value, dim=tuple(range(1, value.dim())), keepdim=True)
-                folded[f"{stem}.weight"] = weights[f"{stem}.weight_g"] * value / norm
-            case "weight_g":
-                if f"{stem}.weight_v" not in weights:
-                    raise ValueError(f"expected {stem}.weight_v beside {name}, found none")
-            case _:
-                folded[name] = value
-    return folded
-
-
-def load_official(
-    checkpoint: Path, config: HifiganConfig | None = None, mel_config: MelConfig | None = None
-) -> HifiganGenerator:
-    """An official `generator_*` file (`{"generator": state dict}`), ready to speak. Only tensors are read from it.
-
-    Args:
-        config: the published shape it was trained with; None is V1.
-        mel_config: its analysis; None is the default, which is the published one.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file holds something else, or weights of another shape.
-    """
-    checkpoint = Path(checkpoint)
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint}: expected a HiFi-GAN checkpoint, found none")
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict) or "generator" not in content:
-        raise ValueError(f"{checkpoint}: expected a mapping with 'generator', got {type(content).__name__}")
-    generator = HifiganGenerator(config or HifiganConfig.v1(), mel_config or MelConfig())
-    generator.load_official(content["generator"])
-    return generator.eval().requires_grad_(False)

@@ -76,6 +76,14 @@ References = Annotated[Path | None, typer.Option(metavar="LIB", help="The refere
 Lexicon = Annotated[
     Path | None, typer.Option(help="Your pronunciations: lines of word<tab>/ipa/ or word<tab>say this.")
 ]
+OtherVocoder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Speak through another vocoder of the same mels: an official HiFi-GAN or BigVGAN folder (config.json and "
+        "weights), or one of `dub train-vocoder`.",
+    ),
+]
 Underlay = Annotated[
     str | None,
     typer.Option(metavar="keep|duck|none|FILE", help="What lies under the lines; a film with sound needs a choice."),
@@ -103,6 +111,7 @@ def say(
     pin: Pins = None,
     ban: Bans = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
+    vocoder: OtherVocoder = None,
     commercial_only: CommercialOnly = False,
     lexicon: Lexicon = None,
     language: Annotated[Language, typer.Option(help="Language of the script.")] = Language.en,
@@ -125,8 +134,8 @@ def say(
     )
     job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
     check_script(job)
-    folder = choose_checkpoint(checkpoint, commercial_only=commercial_only)
-    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon)
+    folder = choose_checkpoint(checkpoint, commercial_only=commercial_only, vocoder=vocoder)
+    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon, vocoder=vocoder)
     with Bar() as bar:
         result = run(job, dubber, bar)
     typer.echo(_as_json(result) if as_json else describe(result, dubber.notice))

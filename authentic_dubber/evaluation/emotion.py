@@ -293,11 +293,13 @@ class ConstantBaseline:
         answer: the commonest class of the set.
         plain: accuracy of that answer, a share.
         balanced: balanced accuracy of any constant answer, a share.
+        macro_f1: of that answer, a share: classes that are never answered score zero.
     """
 
     answer: str
     plain: float
     balanced: float
+    macro_f1: float
 
 
 def constant_baseline(emotions: Sequence[str]) -> ConstantBaseline:
@@ -306,11 +308,12 @@ def constant_baseline(emotions: Sequence[str]) -> ConstantBaseline:
     Raises:
         ValueError: there are none.
 
-    >>> constant_baseline(["sad", "neutral", "sad", "angry"])
-    ConstantBaseline(answer='sad', plain=0.5, balanced=0.3333333333333333)
+    >>> constant_baseline(["sad", "neutral", "sad", "angry", "sad", "sad"]).plain
+    0.6666666666666666
     """
     if not emotions:
         raise ValueError("expected emotions, got none")
     counts = Counter(emotions)
     answer = min(counts, key=lambda name: (-counts[name], name))
-    return ConstantBaseline(answer, counts[answer] / len(emotions), 1 / len(counts))
+    share = counts[answer] / len(emotions)
+    return ConstantBaseline(answer, share, 1 / len(counts), 2 * share / (1 + share) / len(counts))

@@ -18,7 +18,7 @@ from .measured import Measured
 from .plots import boxes, confusions
 from .runs import Run, take_path
 from .sets import SETTINGS, Case, EvaluationSet
-from .table import Figure, Scores, decimals
+from .table import Figure, Scores, constant_text, decimals
 
 PAGE = "scores.html"
 PLAYERS = 12
@@ -122,7 +122,7 @@ def _cell(cell: Figure | None) -> str:
     digits = decimals(cell.low, cell.high)
     return (
         f"<td>{cell.value:.{digits}f}<small>[{cell.low:.{digits}f}, {cell.high:.{digits}f}]</small>"
-        f"<small>n = {cell.n}{missing}</small></td>"
+        f"<small>n = {cell.n}{missing}{constant_text(cell)}</small></td>"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from library_builder.atomic import whole_file
 
 from .conditions import Condition
+from .emotion import constant_baseline
 from .intelligibility import Estimate
 from .measured import Direction, Measured, Row, Statistic, estimate
 from .runs import Run
@@ -31,6 +32,7 @@ class Figure:
     Attributes:
         value, low, high: the figure and its 95 % interval; None where nothing was measured, never 0.
         n: clips behind it; `missing`: clips that could not be measured, `reason`: mostly why.
+        constant: what always answering the commonest class of these clips scores, where classes are told apart.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Figure:
     direction: Direction
     statistic: Statistic
     note: str
+    constant: float | None = None
 
 
 def figure(measured: Measured) -> Figure:
@@ -61,7 +64,19 @@ def figure(measured: Measured) -> Figure:
         direction=measured.direction,
         statistic=measured.statistic,
         note=measured.note,
+        constant=constant(measured),
     )
+
+
+def constant(measured: Measured) -> float | None:
+    """What the constant answer scores on a measure's own clips; None where nothing was measured or no class is told.
+
+    A figure near it may come from a reader, or a voice, that knows nothing.
+    """
+    if not measured.rows or measured.statistic not in ("balanced", "macro_f1"):
+        return None
+    baseline = constant_baseline([row.stratum for row in measured.rows.values()])
+    return baseline.balanced if measured.statistic == "balanced" else baseline.macro_f1
 
 
 def finite_estimate(measured: Measured) -> Estimate | None:
@@ -153,7 +168,12 @@ def cell_text(cell: Figure) -> str:
         return f"not measured: {cell.n} clips{missing}" + (f" ({cell.reason})" if cell.reason else "")
     digits = decimals(cell.low, cell.high)
     value, low, high = (f"{number:.{digits}f}" for number in (cell.value, cell.low, cell.high))
-    return f"{value} [{low}, {high}] {cell.unit}, n={cell.n}{missing}"
+    return f"{value} [{low}, {high}] {cell.unit}, n={cell.n}{missing}{constant_text(cell)}"
+
+
+def constant_text(cell: Figure) -> str:
+    """The constant answer's score, to stand beside a cell's figure; empty where there is none."""
+    return "" if cell.constant is None else f"; the commonest class always: {cell.constant:.3f}"
 
 
 def decimals(low: float, high: float) -> int:

@@ -1,0 +1,323 @@
+"""From lines of films to a library of the training portion and evaluation sets of the rest: what corpus recipes share.
+
+A line of the training portion may be retrieved and may lend its voice; one of `val` or `test` is only ever asked. The
+split is drawn within every film and speaker by names and a seed alone, so that a missing film changes no other.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from authentic_dubber.librarian import BuildJob, build_library
+from authentic_dubber.slot import evenly
+from library_builder.atomic import whole_file
+from library_builder.build import BuildConfig
+from library_builder.media import MediaError, read_frames, read_wave
+from library_builder.readers import Readers
+from library_builder.types import QUERY_MODALITIES, space_width
+from retrieval import Library
+
+from .sets import ANY_FILM, Case, Content, EvaluationSet, Setting, write_set
+
+RATE = 22_050
+PROMPT_SECONDS = (1.0, 8.0)
+"""A prompt is a line about so long where the speaker has one; very short ones say little of a voice."""
+
+Wave = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FilmLine:
+    """One spoken line of a film.
+
+    Attributes:
+        id: as the corpus has it.
+        emotion: the corpus's label, or None.
+        start, end: seconds in `media`.
+    """
+
+    id: str
+    film: str
+    speaker: str
+    text: str
+    emotion: str | None
+    media: Path
+    start: float
+    end: float
+
+
+@dataclass(slots=True)
+class Splits:
+    """The three portions, and what fell out on the way, each with its reason."""
+
+    train: list[FilmLine]
+    val: list[FilmLine]
+    test: list[FilmLine]
+    dropped: list[str] = field(default_factory=list)
+
+    def portions(self) -> dict[str, list[FilmLine]]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Minutes of each stage, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def told(self) -> str:
+        parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in self.seconds.items())
+        return f"{sum(self.seconds.values()) / 60:.1f} minutes ({parts})"
+
+
+def carve(lines: Sequence[FilmLine], share: float, seed: int) -> tuple[list[FilmLine], list[FilmLine]]:
+    """What is left, and a share taken out of every film's every speaker who has three lines or more; in order.
+
+    Raises:
+        ValueError: not 0 <= share < 1.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"expected a share of 0 or more, below 1, got {share}")
+    groups: dict[tuple[str, str], list[FilmLine]] = defaultdict(list)
+    for line in lines:
+        groups[line.film, line.speaker].append(line)
+    taken: set[str] = set()
+    for (film, speaker), own in groups.items():
+        count = round(share * len(own)) if len(own) >= 3 else 0
+        rng = np.random.default_rng([seed, zlib.crc32(f"{film}/{speaker}".encode())])
+        ids = sorted(line.id for line in own)
+        taken |= {ids[int(i)] for i in rng.permutation(len(ids))[:count]}
+    return [line for line in lines if line.id not in taken], [line for line in lines if line.id in taken]
+
+
+def write_sheets(folder: Path, lines: Sequence[FilmLine]) -> list[Path]:
+    """A cue sheet per medium, named after it: what `dub library build --cues` reads."""
+    by_media: dict[Path, list[FilmLine]] = defaultdict(list)
+    for line in lines:
+        by_media[line.media].append(line)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for media, own in by_media.items():
+        sheet = io.StringIO()
+        rows = csv.writer(sheet, lineterminator="\n")
+        rows.writerow(["start", "end", "character", "text", "emotion", "film", "id"])
+        for line in own:
+            times = [f"{line.start:.3f}", f"{line.end:.3f}"]
+            rows.writerow([*times, line.speaker, line.text, line.emotion or "", line.film, line.id])
+        path = folder / f"{media.stem}.csv"
+        with whole_file(path) as temporary:
+            temporary.write_text(sheet.getvalue(), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def build_training_library(
+    folder: Path, lines: Sequence[FilmLine], sheets: Sequence[Path], licence: str | None
+) -> tuple[Library, tuple[str, ...]]:
+    """The library of the training portion, and of nothing else; and what could not be read, with the reason.
+
+    Raises:
+        ValueError: there is no line, or none of them can be read.
+    """
+    if not lines:
+        raise ValueError("expected training lines for the library, got none")
+    media = tuple(dict.fromkeys(line.media for line in lines))
+    with tqdm(desc="library", unit="clip") as bar:
+
+        def progress(_: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = build_library(BuildJob(folder, media, tuple(sheets), licence=licence), progress=progress)
+    return Library.open(folder), result.troubles
+
+
+Prompts = Callable[[FilmLine], FilmLine | Path | None]
+"""What lends a line its voice: a line of the corpus, a recording, or None where there is none."""
+
+
+def same_speaker(training: Sequence[FilmLine], seed: int) -> Prompts:
+    """Another line of the speaker, of the training portion (setting 2.0)."""
+    by_speaker: dict[str, list[FilmLine]] = defaultdict(list)
+    for line in training:
+        by_speaker[line.speaker].append(line)
+
+    def prompt(line: FilmLine) -> FilmLine | None:
+        own = by_speaker.get(line.speaker, [])
+        shortest, longest = PROMPT_SECONDS
+        good = [other for other in own if shortest <= other.end - other.start <= longest] or own
+        rng = np.random.default_rng([seed, zlib.crc32(line.id.encode())])
+        return good[int(rng.integers(len(good)))] if good else None
+
+    return prompt
+
+
+def recordings(paths: Sequence[Path]) -> Prompts:
+    """Recordings of speakers from elsewhere, in turn by the line's name (setting 3.0).
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not paths:
+        raise ValueError("expected recordings of unseen speakers, got none")
+    return lambda line: paths[zlib.crc32(line.id.encode()) % len(paths)]
+
+
+@dataclass(slots=True)
+class _Draft:
+    cases: list[Case] = field(default_factory=list)
+    waves: dict[str, Wave] = field(default_factory=dict)
+    own: dict[str, list[Wave]] = field(default_factory=lambda: {m: [] for m in QUERY_MODALITIES})
+    lips: list[Wave] = field(default_factory=list)
+    mouth: list[Wave] = field(default_factory=list)
+
+
+def make_set(
+    folder: Path,
+    setting: Setting,
+    lines: Sequence[FilmLine],
+    prompt: Prompts,
+    library: Library,
+    readers: Readers,
+    *,
+    corpus: str,
+    note: str,
+    seen: dict[str, Sight] | None = None,
+) -> tuple[EvaluationSet, list[str]]:
+    """An evaluation set of lines, asked of one library; and what could not be made a case, with the reason.
+
+    Args:
+        corpus: names the voices: `corpus/speaker`.
+        seen: what was read of pictures before, by line; filled on the way, so that settings share it.
+
+    Raises:
+        ValueError: no line can be made a case.
+    """
+    draft, dropped, known = _Draft(), [], {} if seen is None else seen
+    for line in tqdm(lines, desc=f"{folder.name}", unit="line"):
+        lent = prompt(line)
+        try:
+            if lent is None:
+                raise ValueError(f"no other line of {line.speaker} to lend the voice")
+            if line.id not in known:
+                known[line.id] = look_at(line, readers)
+            _add(draft, line, lent, setting, corpus, known[line.id])
+        except (ValueError, FileNotFoundError) as error:
+            dropped.append(f"{line.id}: {error}")
+    if not draft.cases:
+        raise ValueError(f"{folder.name}: expected a line that can be a case, got none; first reason: {dropped[:1]}")
+    made = write_set(
+        folder,
+        _content(folder.name, setting, note, readers, draft.cases),
+        waves=draft.waves,
+        sample_rate=RATE,
+        own={m: np.stack(rows) for m, rows in draft.own.items()},  # type: ignore[misc]
+        lips=draft.lips,
+        mouth=draft.mouth,
+        libraries={ANY_FILM: list(library.clips())},
+    )
+    return made, dropped
+
+
+def _content(name: str, setting: Setting, note: str, readers: Readers, cases: Sequence[Case]) -> Content:
+    return Content(
+        name=name,
+        setting=setting,
+        language="en",
+        note=note,
+        spaces={m: getattr(readers, m).space for m in QUERY_MODALITIES},
+        lip_space=readers.lips.space,
+        cases=tuple(cases),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What a dubber sees of a line: vectors by modality (zeros where there is none), lips (V, L), mouth (V,)."""
+
+    own: Mapping[str, Wave]
+    lips: Wave
+    mouth: Wave
+
+
+def look_at(line: FilmLine, readers: Readers) -> Sight:
+    """Read a line's picture and words as the library's clips were read.
+
+    Raises:
+        ValueError: fewer than two pictures.
+        library_builder.media.MediaError: the film cannot be read.
+    """
+    config = BuildConfig()
+    frames = list(read_frames(line.media, start=line.start, end=line.end, max_height=config.max_height))
+    if len(frames) < 2:
+        raise ValueError(f"expected two pictures or more in its cue, got {len(frames)}")
+    few = evenly(frames, config.frames_per_clip)
+    scene, face = readers.scene.read(few), readers.face.read(few).reading
+    found = {"scene": scene, "face": face}
+    captions = {name: reading.caption for name, reading in found.items() if reading is not None}
+    found["text"] = readers.text.read(line.text, captions)
+    own = {
+        name: np.zeros(space_width(getattr(readers, name).space), np.float32)
+        if reading is None
+        else np.asarray(reading.emotion.vector, np.float32)
+        for name, reading in found.items()
+    }
+    lips = readers.lips.read(frames, readers.face.read(frames).track)
+    return Sight(own, lips.features.astype(np.float32), lips.opening.astype(np.float32))
+
+
+def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting, corpus: str, sight: Sight) -> None:
+    own = f"{_named(line.id)}.wav"
+    voice, reference = f"{corpus}/{_named(line.speaker)}", own if setting != "3.0" else None
+    waves = {} if reference is None else {own: read_wave(line.media, sample_rate=RATE, start=line.start, end=line.end)}
+    if isinstance(lent, Path):
+        name, voice = f"{_named(lent.stem)}.wav", f"unseen/{_named(lent.stem)}"
+        waves[name] = read_wave(lent, sample_rate=RATE)
+    else:
+        name = f"{_named(lent.id)}.wav"
+        waves[name] = read_wave(lent.media, sample_rate=RATE, start=lent.start, end=lent.end)
+    for file, wave in waves.items():
+        if not len(wave):
+            raise MediaError(f"{file}: expected sound in its cue, got none")
+    draft.waves.update(waves)
+    draft.cases.append(
+        Case(
+            id=_named(line.id),
+            text=line.text,
+            language="en",
+            voice=voice,
+            emotion=line.emotion,
+            prompt=f"waves/{name}",
+            reference=None if reference is None else f"waves/{reference}",
+            film=_named(line.film),
+            slot_seconds=line.end - line.start,
+        )
+    )
+    for modality, rows in draft.own.items():
+        rows.append(sight.own[modality])
+    draft.lips.append(sight.lips)
+    draft.mouth.append(sight.mouth)
+
+
+def _named(name: str) -> str:
+    """A name as a file may have it: V2C's ids hold an `@`."""
+    return re.sub(r"[^\w.-]", "-", name).lstrip(".") or "unnamed"
