@@ -105,7 +105,7 @@ def test_a_hub_name_without_a_network_tells_what_to_do(
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(
-        ModelError, match=r"nobody/nothing: .*dub models fetch nobody/nothing\), or put its files"
+        ModelError, match=r"nobody/nothing: .*hf download nobody/nothing\), or put its files"
     ) as told:
         find_model("nobody/nothing", fetch=fetch)
     assert "\n" not in str(told.value)

@@ -104,7 +104,7 @@ def _on_hub(name: str, revision: str | None, fetch: bool) -> Path:
         where = "neither here nor to be had" if fetch else "expected its folder or its files in the hub's cache"
         at = f" at {revision}" if revision else ""
         raise ModelError(
-            f"{name}{at}: {where}, got none: fetch it where there is a network (dub models fetch {name}), or put its "
+            f"{name}{at}: {where}, got none: fetch it where there is a network (hf download {name}), or put its "
             "files into a folder and name that folder"
         ) from error
 
@@ -121,7 +121,7 @@ def _check(folder: Path, name: str, needed: Sequence[str]) -> None:
         if not any(folder.glob(pattern)):
             raise ModelError(
                 f"{folder}: expected {pattern} among the files of {name}, there is none: put it there, or fetch the "
-                f"model anew (dub models fetch {name})"
+                f"model anew (hf download {name})"
             )
 
 
