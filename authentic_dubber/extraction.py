@@ -36,7 +36,7 @@ class Extraction:
     @property
     def light(self) -> bool:
         """Whether no model is needed."""
-        return "paper" not in self.names
+        return not any(name in self.names for name in ("paper", "face-api"))
 
     def open(self) -> Readers:
         """The readers, weights not loaded yet: enough to know what they are.

@@ -17,6 +17,8 @@ from .types import MODALITIES, Modality
 
 PAPER = "paper"
 """The extractors that the paper names; they need a folder of models."""
+FACE_API = "face-api"
+"""Faces by published small networks; they lie in the same folder of models."""
 READERS = ("light", PAPER)
 AnyReader: TypeAlias = SceneReader | FaceReader | TextReader | AudioReader
 
@@ -26,6 +28,13 @@ _BY_NAME: Mapping[Modality, Mapping[str, Callable[[], AnyReader]]] = {
     "text": {"light": LightText},
     "audio": {"light": LightAudio, "light-v2": LightAudioV2},
 }
+_PRETRAINED: Mapping[Modality, Mapping[str, str]] = {
+    "scene": {PAPER: "scene"},
+    "face": {PAPER: "face", FACE_API: "expressive_face"},
+    "text": {PAPER: "text"},
+    "audio": {PAPER: "audio"},
+}
+"""By name the method of `ModelFolder` that makes the reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ def build_readers(names: str = "light", models: Models | None = None) -> Readers
     models = models or Models()
     chosen, shared = parse_names(names), _Shared(models)
     made: dict[str, Any] = {modality: _make(modality, name, shared) for modality, name in chosen.items()}
-    pretrained = PAPER in chosen.values()
+    pretrained = any(name in _PRETRAINED[modality] for modality, name in chosen.items())
     lips = shared.folder().lips() if pretrained and shared.folder().has("lips") else LightLips()
     captioned = PAPER in (chosen["scene"], chosen["face"])
     return Readers(**made, lips=lips, batch=models.batch if captioned else 1)
@@ -145,7 +154,7 @@ def build_reader(modality: Modality, name: str, models: Models | None = None) ->
 def _check(modality: Modality, name: str) -> None:
     if modality not in _BY_NAME:
         raise ValueError(f"known modalities are {', '.join(MODALITIES)}, got {modality!r}")
-    known = (*_BY_NAME[modality], PAPER)
+    known = (*_BY_NAME[modality], *_PRETRAINED[modality])
     if name not in known:
         raise ValueError(f"known readers of {modality} are {', '.join(known)}, got {name!r}")
 
@@ -164,22 +173,22 @@ class _Shared:
             from .pretrained.loading import choose_place
 
             if self._models.folder is None:
-                raise ValueError("expected a folder of models for paper extractors (--model-dir DIR), got none")
+                raise ValueError("expected a folder of models for pretrained extractors (--model-dir DIR), got none")
             place = choose_place(self._models.device, self._models.precision)
             self._folder = ModelFolder(self._models.folder, place, batch=self._models.batch)
         return self._folder
 
 
 def _make(modality: Modality, name: str, shared: _Shared) -> AnyReader:
-    if name != PAPER:
+    if name in _BY_NAME[modality]:
         return _BY_NAME[modality][name]()
-    reader: AnyReader = getattr(shared.folder(), modality)()
+    reader: AnyReader = getattr(shared.folder(), _PRETRAINED[modality][name])()
     return reader
 
 
 def needs_models(space: str) -> bool:
     """Whether vectors of a space are made by pretrained readers, which are not found by their space alone."""
-    return space.startswith((f"{PAPER}-", "emotion2vec"))
+    return space.startswith((f"{PAPER}-", f"{FACE_API}-", "emotion2vec"))
 
 
 def readers_of(spaces: Mapping[str, str]) -> Readers:

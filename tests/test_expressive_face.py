@@ -15,6 +15,7 @@ from library_builder.pretrained.expressive_face import ExpressiveFace, described
 from library_builder.pretrained.face_api import EXPRESSIONS
 from library_builder.pretrained.faces import NO_FACES, Boxes, Faces, Framing, Picture, cut
 from library_builder.pretrained.source import ModelError
+from library_builder.readers import Models, build_reader, build_readers, needs_models
 from library_builder.types import Frame, space_width
 from tests.published_files import write_tfjs
 from tests.test_face_networks import detector_weights, random_face_network
@@ -126,6 +127,15 @@ def test_face_api_reads_faces_out_of_its_folder(tmp_path: Path) -> None:
     again = face_reader(tmp_path).read(frames).reading
     assert again is not None and np.array_equal(again.emotion.vector, seen.reading.emotion.vector)
     assert len(reader.weight_files) == 2
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "face_api").symlink_to(tmp_path, target_is_directory=True)
+    by_name = build_reader("face", "face-api", Models(models))
+    assert by_name.space == reader.space and needs_models(by_name.space)
+    mixed = build_readers("light,face=face-api", Models(models))
+    assert mixed.spaces()["face"] == reader.space and mixed.spaces()["scene"].startswith("light-")
+    with pytest.raises(ValueError, match="--model-dir"):
+        build_reader("face", "face-api")
     (tmp_path / "face_expression_model-shard1").unlink()
     with pytest.raises(ModelError, match="shard"):
         face_reader(tmp_path)

@@ -86,67 +86,76 @@ def test_the_published_model_has_the_published_names_and_size() -> None:
     }
 
 
-@pytest.mark.parametrize("activation", ["relu", "prelu", "swish"])
-def test_features_and_words_are_those_of_the_published_layers(activation: str) -> None:
-    """The same tensors through plain functions: padded twice over and cut back, as the publication has it."""
-    network = random_network(replace(TINY, activation=activation))  # type: ignore[arg-type]
-    s = {name: value.double() for name, value in network.state_dict().items()}
-    x = torch.randn(1, 6, 88, 88, generator=torch.Generator().manual_seed(1)).double()
+class PublishedLayers:
+    """The network's tensors through plain functions, in double precision, as the publication writes the layers out."""
 
-    def act(y: torch.Tensor, name: str) -> torch.Tensor:
-        match activation:
+    def __init__(self, network: LipNetwork) -> None:
+        self.kind = network.config.activation
+        self.s = {name: value.double() for name, value in network.state_dict().items()}
+
+    def act(self, y: torch.Tensor, name: str) -> torch.Tensor:
+        match self.kind:
             case "relu":
                 return y.clamp(min=0)
             case "prelu":
-                slope = s[name].reshape(1, -1, *[1] * (y.ndim - 2))
-                return torch.where(y > 0, y, slope * y)
+                return torch.where(y > 0, y, self.s[name].reshape(1, -1, *[1] * (y.ndim - 2)) * y)
             case _:
                 return y / (1 + torch.exp(-y))
 
-    def norm(y: torch.Tensor, name: str) -> torch.Tensor:
+    def norm(self, y: torch.Tensor, name: str) -> torch.Tensor:
         shape = (1, -1, *[1] * (y.ndim - 2))
-        mean, var, gain, shift = (
-            s[f"{name}.{k}"].reshape(shape) for k in ("running_mean", "running_var", "weight", "bias")
-        )
+        parts = ("running_mean", "running_var", "weight", "bias")
+        mean, var, gain, shift = (self.s[f"{name}.{part}"].reshape(shape) for part in parts)
         return (y - mean) / torch.sqrt(var + 1e-5) * gain + shift
 
-    y = F.conv3d(x[:, None], s["frontend3D.0.weight"], stride=(1, 2, 2), padding=(2, 3, 3))
-    y = F.max_pool3d(act(norm(y, "frontend3D.1"), "frontend3D.2.weight"), (1, 3, 3), (1, 2, 2), (0, 1, 1))
-    rows = []
-    for t in range(6):  # each frame alone
-        z = y[:, :, t]
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, V, H, W) -> (B, V, D), each frame alone after the first convolution."""
+        y = F.conv3d(x[:, None], self.s["frontend3D.0.weight"], stride=(1, 2, 2), padding=(2, 3, 3))
+        y = self.act(self.norm(y, "frontend3D.1"), "frontend3D.2.weight")
+        y = F.max_pool3d(y, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        return torch.stack([self.trunk(y[:, :, t]) for t in range(y.shape[2])], dim=1)
+
+    def trunk(self, z: torch.Tensor) -> torch.Tensor:
+        s = self.s
         for stage in range(1, 5):
             for block in (0, 1):
                 at = f"trunk.layer{stage}.{block}"
                 stride = 2 if stage > 1 and block == 0 else 1
-                inner = act(
-                    norm(F.conv2d(z, s[f"{at}.conv1.weight"], stride=stride, padding=1), f"{at}.bn1"),
-                    f"{at}.relu1.weight",
-                )
-                inner = norm(F.conv2d(inner, s[f"{at}.conv2.weight"], padding=1), f"{at}.bn2")
+                inner = self.norm(F.conv2d(z, s[f"{at}.conv1.weight"], stride=stride, padding=1), f"{at}.bn1")
+                inner = F.conv2d(self.act(inner, f"{at}.relu1.weight"), s[f"{at}.conv2.weight"], padding=1)
                 if f"{at}.downsample.0.weight" in s:
-                    z = norm(F.conv2d(z, s[f"{at}.downsample.0.weight"], stride=stride), f"{at}.downsample.1")
-                z = act(inner + z, f"{at}.relu2.weight")
-        rows.append(z.mean(dim=(2, 3)))
-    features = torch.stack(rows, dim=1)
-    h = features.transpose(1, 2)
-    for layer in range(2):
-        at, dilation, start = f"tcn.mb_ms_tcn.network.{layer}", 2**layer, h
-        for turn in (0, 1):
-            parts = []
-            for i, kernel in enumerate((3, 5, 7)):
-                b, pad = f"{at}.cbcr{turn}_{i}", (kernel - 1) * dilation
-                full = F.conv1d(h, s[f"{b}.conv.weight"], s[f"{b}.conv.bias"], padding=pad, dilation=dilation)
-                parts.append(act(norm(full, f"{b}.batchnorm")[:, :, pad // 2 : -(pad // 2)], f"{b}.non_lin.weight"))
-            h = torch.cat(parts, dim=1)
-        h = act(
-            h + F.conv1d(start, s[f"{at}.downsample.weight"], s[f"{at}.downsample.bias"]), f"{at}.relu_final.weight"
-        )
-    words = h.mean(dim=2) @ s["tcn.tcn_output.weight"].T + s["tcn.tcn_output.bias"]
+                    z = self.norm(F.conv2d(z, s[f"{at}.downsample.0.weight"], stride=stride), f"{at}.downsample.1")
+                z = self.act(self.norm(inner, f"{at}.bn2") + z, f"{at}.relu2.weight")
+        return z.mean(dim=(2, 3))
+
+    def words(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, V, D) -> (B, words); convolutions padded twice over and cut back, as published."""
+        s, h = self.s, features.transpose(1, 2)
+        for layer in range(TINY.layers):
+            at, start = f"tcn.mb_ms_tcn.network.{layer}", h
+            for turn in (0, 1):
+                parts = []
+                for i, kernel in enumerate((3, 5, 7)):
+                    b, pad = f"{at}.cbcr{turn}_{i}", (kernel - 1) * 2**layer
+                    full = F.conv1d(h, s[f"{b}.conv.weight"], s[f"{b}.conv.bias"], padding=pad, dilation=2**layer)
+                    cut = self.norm(full, f"{b}.batchnorm")[:, :, pad // 2 : -(pad // 2)]
+                    parts.append(self.act(cut, f"{b}.non_lin.weight"))
+                h = torch.cat(parts, dim=1)
+            around = F.conv1d(start, s[f"{at}.downsample.weight"], s[f"{at}.downsample.bias"])
+            h = self.act(h + around, f"{at}.relu_final.weight")
+        return h.mean(dim=2) @ s["tcn.tcn_output.weight"].T + s["tcn.tcn_output.bias"]
+
+
+@pytest.mark.parametrize("activation", ["relu", "prelu", "swish"])
+def test_features_and_words_are_those_of_the_published_layers(activation: str) -> None:
+    network = random_network(replace(TINY, activation=activation))  # type: ignore[arg-type]
+    published = PublishedLayers(network)
+    x = torch.randn(1, 6, 88, 88, generator=torch.Generator().manual_seed(1))
+    features = published.features(x.double())
     with torch.inference_mode():
         # Single against double precision over a few dozen layers.
-        torch.testing.assert_close(network.features(x.float()).double(), features, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(network(x.float()).double(), words, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.features(x).double(), features, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network(x).double(), published.words(features), rtol=1e-4, atol=1e-4)
 
 
 def test_a_saved_model_reads_as_before_and_one_pixel_changes_the_reading(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ DIR/roberta/       the classifier of emotions that reads captions and lines
 DIR/comet/         reactions to lines; may be left out, then a line's vector is its own alone
 DIR/emotion2vec/   how a voice sounds
 DIR/lips/          how a mouth moves; no part of a library, so it may be left out
+DIR/face_api/      a face's expression, for `--extractors light,face=face-api`
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .source import ModelError, ModelSource, find_model
 
 if TYPE_CHECKING:  # these bring torch
     from library_builder.audio import AudioReader
+    from library_builder.face import FaceReader
     from library_builder.lips import LipReader
 
     from .loading import Place
@@ -25,6 +27,7 @@ if TYPE_CHECKING:  # these bring torch
     from .video_llm import VideoLLM
 
 VIDEO_LLM, ROBERTA, COMET, EMOTION2VEC, LIPS = "video_llm", "roberta", "comet", "emotion2vec", "lips"
+FACE_API = "face_api"
 
 
 class ModelFolder:
@@ -81,6 +84,12 @@ class ModelFolder:
         from .paper import CaptionedFace
 
         return CaptionedFace(self.video_llm, self.classifier)
+
+    def expressive_face(self) -> FaceReader:
+        """Expressions of faces by face-api's networks, whose shards are no files that a model source knows."""
+        from .expressive_face import face_reader
+
+        return face_reader(self._folder / FACE_API)
 
     def text(self) -> ClassifiedText:
         """Lines, with their reactions where `comet/` is there."""
