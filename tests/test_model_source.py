@@ -104,9 +104,7 @@ def test_a_hub_name_without_a_network_tells_what_to_do(
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ModelError, match=r"nobody/nothing: .*hf download nobody/nothing\), or put its files"
-    ) as told:
+    with pytest.raises(ModelError, match=r"nobody/nothing: .*hf download nobody/nothing\), or put its files") as told:
         find_model("nobody/nothing", fetch=fetch)
     assert "\n" not in str(told.value)
 
