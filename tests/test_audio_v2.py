@@ -79,7 +79,7 @@ def test_readers_are_had_by_modality_and_name() -> None:
     for modality in MODALITIES:
         assert build_reader(modality, "light").space == build_readers("light").spaces()[modality]
     assert isinstance(build_reader("audio", "light-v2"), LightAudioV2)
-    with pytest.raises(ValueError, match=r"readers of face are light, paper, got 'light-v2'"):
+    with pytest.raises(ValueError, match=r"readers of face are light, paper, .*got 'light-v2'"):
         build_reader("face", "light-v2")
     with pytest.raises(ValueError, match=r"scene, face, text, audio, got 'smell'"):
         build_reader("smell", "light")  # type: ignore[call-overload]

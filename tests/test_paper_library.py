@@ -129,9 +129,7 @@ def test_damaged_weights_are_refused_before_a_clip_is_read(films: Path, models: 
     save_file(state, weights, metadata={"format": "pt"})
     code, output = dub(*asked)
     assert code == REFUSED and "weights that fill RobertaForSequenceClassification" in output
-    assert dub(*asked[:-2])[1].startswith(
-        "dub: expected a folder of models for pretrained extractors (--model-dir DIR)"
-    )
+    assert "expected a folder of models for pretrained extractors (--model-dir DIR)" in dub(*asked[:-2])[1]
     assert not (tmp_path / "lib").exists()
 
 
