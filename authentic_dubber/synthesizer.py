@@ -156,7 +156,8 @@ class Synthesizer(nn.Module):
         self.lip_attention = PhonemeLipAttention(config)
         self.durations = DurationPredictor(config)
         self.graph = ProgressiveEncoder(config.graph)
-        self.aggregators = nn.ModuleList(Aggregator(width, node_width) for _ in range(3))
+        asked = 3 if config.aggregation == "hierarchical" else 1
+        self.aggregators = nn.ModuleList(Aggregator(width, node_width) for _ in range(asked))
         self.place = nn.Linear(2, width)
         self.fuse = nn.Linear(2 * width, config.decoder.width)
         self.decoder = Stack(config.decoder, condition_width=width)
@@ -221,7 +222,8 @@ class Synthesizer(nn.Module):
         mask = length_mask(lengths, longest)
         frames = (frames + self.place(place_in_symbol(durations, longest))) * mask[:, :, None]
         felt, stages = frames, encoded.stages
-        for aggregate, nodes in zip(self.aggregators, (stages.basic, stages.indirect, stages.direct), strict=True):
+        asked = (stages.basic, stages.indirect, stages.direct)[-len(self.aggregators) :]
+        for aggregate, nodes in zip(self.aggregators, asked, strict=True):
             felt = aggregate(felt, nodes.features, nodes.mask)
         x = self.fuse(torch.cat([frames, felt], dim=2))
         before = self.out(self.decoder(x, mask, encoded.condition))

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -96,14 +96,14 @@ def sweep(study: Study, bench: Bench, *, jobs: int = 1, progress: Progress | Non
     todo = [values for values in cells if not finished(bench.cell(values))]
     missing = {place: values for values, place in zip(cells, places, strict=True) if not place.is_dir()}
     failed: dict[str, str] = {}
+    # Variants first and one by one: several trainings may want the same.
+    for features in sorted({str(values["features"]) for values in cells}):
+        prepare_features(bench, features)
     with _workers(jobs) as pool:
-        # Variants first and one by one: several trainings may want the same.
-        for features in sorted({str(values["features"]) for values in cells}):
-            pool.submit(prepare_features, bench, features).result()
-        for values, error in _all(pool, teach, bench, list(missing.values()), "models", progress):
+        for values, error in _each(pool, teach, bench, list(missing.values()), "models", progress):
             failed |= {cell_name(v): error for v in todo if training_of(v) == training_of(values)}
         ready = [values for values in todo if cell_name(values) not in failed]
-        failed |= {cell_name(v): e for v, e in _all(pool, run_cell, bench, ready, "cells", progress)}
+        failed |= {cell_name(v): e for v, e in _each(pool, run_cell, bench, ready, "cells", progress)}
     return Swept(len(cells), len(cells) - len(todo), len(missing), failed)
 
 
@@ -151,8 +151,14 @@ def _told(study: Study) -> dict[str, Any]:
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Executor]:
-    """Processes that hold one thread each; an interrupt lets none begin another cell."""
+def _workers(jobs: int) -> Iterator[Executor | None]:
+    """Processes that hold one thread each, or None for one job, which is done here.
+
+    An interrupt lets none begin another cell.
+    """
+    if jobs == 1:
+        yield None
+        return
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _one_thread)
     try:
         yield pool
@@ -161,17 +167,13 @@ def _workers(jobs: int) -> Iterator[Executor]:
 
 
 def _one_thread() -> None:
-    import signal
-
     import torch
 
     torch.set_num_threads(1)
-    # The parent hears an interrupt from the keyboard, and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _all(
-    pool: Executor,
+def _each(
+    pool: Executor | None,
     work: Callable[[Bench, Values], None],
     bench: Bench,
     cells: Sequence[Values],
@@ -179,14 +181,19 @@ def _all(
     progress: Progress | None,
 ) -> Iterator[tuple[Values, str]]:
     """Do the same for cells; yields those that failed for a reason of their own, with the reason."""
-    waiting: dict[Future[None], Values] = {pool.submit(work, bench, values): values for values in cells}
-    for done, one in enumerate(as_completed(waiting), start=1):
+    waiting = {} if pool is None else {pool.submit(work, bench, values): values for values in cells}
+    calls: Iterable[tuple[Values, Callable[[], None]]] = (
+        ((values, partial(work, bench, values)) for values in cells)
+        if pool is None
+        else ((waiting[one], one.result) for one in as_completed(waiting))
+    )
+    for done, (values, call) in enumerate(calls, start=1):
         try:
-            one.result()
+            call()
         except (ValueError, FileNotFoundError) as error:
-            yield waiting[one], " ".join(str(error).split())
+            yield values, " ".join(str(error).split())
         if progress is not None:
-            progress(what, done, len(waiting))
+            progress(what, done, len(cells))
 
 
 def prepare_features(bench: Bench, features: str) -> None:

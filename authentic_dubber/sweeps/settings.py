@@ -53,6 +53,8 @@ KEYS: Mapping[str, Key] = {
     "graph.single": Key(False, bool, True, "one graph over all nodes in place of three"),
     "graph.audio_link": Key("own", ("own", "retrieved", "both"), True, "what an audio node hangs on"),
     "graph.similarity_weight": Key(False, bool, True, "similarities multiply the attention of retrieval's edges"),
+    "voice.aggregation": Key("hierarchical", ("hierarchical", "single"), True, "frames ask three graphs, or the last"),
+    "voice.steps": Key(0, int, True, "updates of the whole voice, its aggregators drawn anew; none leaves it as it is"),
     "retrieval.k": Key(3, int, False, "references per modality"),
     "retrieval.metric": Key("cosine", ("cosine", "dot", "euclidean"), False, "what ranks the library's clips"),
     "retrieval.vectors": Key("unit", ("unit", "standardised"), False, "what is ranked: unit vectors, or z-scores"),
@@ -209,9 +211,13 @@ def differing(values: Values) -> dict[str, Value]:
 
 
 def cell_name(values: Values) -> str:
-    """A folder's name: the cell's settings that are not as by default, and a digest of all."""
-    words = [f"{key.rpartition('.')[2]}-{written(value)}" for key, value in differing(values).items()]
-    return "_".join([*words, digest(values)])[-120:]
+    """A folder's name: the cell's settings that are not as by default, and a digest of them.
+
+    Only those: a setting that comes to be later leaves every cell of before where it was.
+    """
+    changed = differing(values)
+    words = [f"{key.rpartition('.')[2]}-{written(value)}" for key, value in changed.items()]
+    return "_".join([*words, digest(changed)])[-120:]
 
 
 def written(value: Value) -> str:
