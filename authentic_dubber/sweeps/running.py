@@ -3,8 +3,8 @@
 OUT/models/<training>/           graph and director of each training, shared by all studies in OUT
 OUT/features/                    rankings, and variants of corpus and set
 OUT/<study>/study.json           what was asked
-OUT/<study>/runs/<cell>/         settings.json; lines.json, hits.json and attention.npz, or takes/ and scores/;
-                                 scores.json; done.json, which is written last
+OUT/<study>/runs/<cell>/         settings.json, lines.json, hits.json, attention.npz; where lines are spoken run.json,
+                                 takes/ and scores/; scores.json; done.json, which is written last
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from authentic_dubber.evaluation.scoring import write_scores
 from authentic_dubber.evaluation.sets import EvaluationSet
 from authentic_dubber.training.cache import Cache
 
-from .answering import HITS, answer, told_hits, write_json
+from .answering import answer, write_json
 from .asking import Enquiry
 from .features import set_of
 from .models import Workshop
@@ -217,14 +217,10 @@ def run_cell(bench: Bench, values: Values) -> None:
     place = bench.workshop.place(values)
     write_json(folder / SETTINGS, _settings(bench, values, enquiry, place))
     model = bench.workshop.model(values)
+    found = answer(model, enquiry, values, folder)
     if values["outcome"] == "voice":
         booth = _booth(bench.workshop.checkpoint, bench.workshop.corpus)
-        found = booth.speak(model, place.name, enquiry, values, folder, None)
-        limit = int(values["limit"]) or None
-        cases = list(enumerate(enquiry.cases.cases))[:limit]
-        write_json(folder / HITS, {case.id: told_hits(enquiry.hits(i, values)) for i, case in cases})
-    else:
-        found = answer(model, enquiry, values, folder)
+        found = [*booth.speak(model, place.name, enquiry, values, folder, None), *found]
     write_scores(folder / SCORES, place.name, _of_note(found))
     write_json(folder / DONE, {"seconds": round(time.monotonic() - began, 2)})
 
