@@ -20,9 +20,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from authentic_dubber.checkpoint import Card
 from authentic_dubber.cli import app
-from authentic_dubber.config import DubberConfig
+from authentic_dubber.config import DubberConfig, Vocabulary, build_config
+from authentic_dubber.dubber import Dubber
+from authentic_dubber.espeak import Espeak
 from authentic_dubber.evaluation.measured import Measured, Row, difference
+from authentic_dubber.evaluation.runs import RunError, read_run
 from authentic_dubber.evaluation.scoring import read_scores
 from authentic_dubber.evaluation.sets import Case, Content, EvaluationSet, write_set
 from authentic_dubber.sweeps.asking import Enquiry
@@ -33,8 +37,12 @@ from authentic_dubber.sweeps.pairs import Pool, estimate, gap
 from authentic_dubber.sweeps.reading import as_csv, read_study
 from authentic_dubber.sweeps.running import DONE, SCORES, Bench, finished, run_cell, sweep
 from authentic_dubber.sweeps.settings import KEYS, SettingError, Study, Values, cell_name, parse
+from authentic_dubber.sweeps.speaking import Booth
+from authentic_dubber.symbols import INVENTORY_NAME, SYMBOL_COUNT
 from authentic_dubber.synthesizer import Synthesizer
+from authentic_dubber.text import TextFrontend
 from authentic_dubber.training.cache import Cache
+from authentic_dubber.training.corpora import EMOTIONS
 from authentic_dubber.training.loop import export
 from library_builder.readers import build_readers
 from library_builder.types import QUERY_MODALITIES, Clip, Emotion
@@ -45,6 +53,7 @@ from vocoder.mel import MelConfig
 from vocoder.storage import MODEL, read_tensors
 
 from .conftest import SEED, SPACES
+from .test_evaluation_runs import Bands, buzz
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = MelConfig().sample_rate
@@ -448,6 +457,47 @@ def test_a_killed_sweep_ends_where_a_straight_one_ends(bench: Bench, tmp_path: P
     straight = replace(bench, study="toy")
     sweep(Study.read(file), straight)
     assert answers(killed / "toy") == answers(straight.folder) and before.items() <= answers(straight.folder).items()
+
+
+# Speaking
+
+
+def test_a_cell_is_spoken_with_what_it_is_shown_and_goes_on(tmp_path: Path, tiny_cache: Path) -> None:
+    """The run is one of `dub evaluate`: a cell of another K is refused in its folder, and no take is spoken twice."""
+    torch.manual_seed(SEED)
+    readers, rng = build_readers("light"), np.random.default_rng(SEED)
+    words = Vocabulary(INVENTORY_NAME, SYMBOL_COUNT, dict(readers.spaces()), readers.lips.space, EMOTIONS)
+    model = Synthesizer(build_config("tiny", words)).eval()
+    vocoder = IstftGenerator(IstftConfig.tiny(), model.config.mel).eval()
+    booth = Booth(
+        Dubber(model, vocoder, TextFrontend(Espeak()), Bands(), readers, Card("toy", (), "", "0123")), tiny_cache
+    )
+    space = readers.face.space
+    faces = [Emotion(space, unit(rng, int(space.rpartition("/")[2]))) for _ in range(7)]
+    clips = [Clip(f"k{i}", "x.mp4", 0, 1, emotions={"face": face}) for i, face in enumerate(faces[2:])]
+    made = [Case(c, "Good evening.", "en", "toy/v0", "sad", "waves/p.wav", film="f") for c in "ab"]
+    write_set(
+        tmp_path / "set", Content("toy", "2.0", "en", "", {"face": space}, None, tuple(made)),
+        waves={"p.wav": buzz(1.0)}, sample_rate=RATE, own={"face": np.stack([f.vector for f in faces[:2]])},
+        libraries={"f": clips},
+    )  # fmt: skip
+    enquiry = Enquiry(EvaluationSet.open(tmp_path / "set"), tmp_path / "features")
+    run = tmp_path / "run"
+    values = {**DEFAULTS, "retrieval.k": 2, "outcome": "voice"}
+    found = booth.speak(model, "m", enquiry, values, run, None)
+    takes = read_run(run).takes
+    assert {id: take.hits for id, take in takes.items()} == {"a": 2, "b": 2}
+    assert found[0].note.startswith("not measured")  # a toy corpus has no acted voices to learn from
+    stamps = [(run / "takes" / f"{id}.wav").stat().st_mtime_ns for id in takes]
+    booth.speak(model, "m", enquiry, values, run, None)
+    assert [(run / "takes" / f"{id}.wav").stat().st_mtime_ns for id in takes] == stamps
+    for other, name in (({**values, "retrieval.k": 1}, "m"), ({**values, "retrieval.off": "face"}, "m"), (values, "n")):
+        with pytest.raises(RunError, match="choose another folder"):
+            booth.speak(model, name, enquiry, other, run, None)
+    booth.speak(model, "m", enquiry, {**values, "retrieval.off": "face"}, tmp_path / "off", None)
+    off = read_run(tmp_path / "off").takes
+    assert {take.hits for take in off.values()} == {0}
+    assert {take.fingerprint for take in off.values()}.isdisjoint(take.fingerprint for take in takes.values())
 
 
 # Pairs

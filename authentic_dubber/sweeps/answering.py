@@ -1,4 +1,4 @@
-"""The cheap outcome of a cell, and part of the dear one: what its director judges each line to feel, with all that led to the answer."""
+"""The cheap outcome of a cell: what its director judges each line to feel, with all that led to the answer."""
 
 from __future__ import annotations
 
