@@ -77,6 +77,20 @@ def test_a_scope_is_kept_to(enquiry: Enquiry) -> None:
                 assert voices == {case.voice} if scope == "same" else voices and case.voice not in voices
 
 
+def test_as_few_clips_as_the_speaker_has_are_anyones(enquiry: Enquiry) -> None:
+    """Five of twenty, the same for both kinds of vectors, and not the speaker's own."""
+    by_line = [
+        ids(enquiry, retrieval__scope="sized", retrieval__vectors=vectors, retrieval__k=20)
+        for vectors in ("unit", "standardised")
+    ]
+    strangers = 0
+    for i, case in enumerate(enquiry.cases.cases):
+        faces = [set(line[i]["face"]) for line in by_line]
+        assert faces[0] == faces[1] and len(faces[0]) == 5
+        strangers += sum(f"toy/v{int(id[-2:]) % 4}" != case.voice for id in faces[0])
+    assert strangers == pytest.approx(12 * 5 * 3 / 4, abs=12)
+
+
 def test_what_is_off_is_gone_and_the_rest_as_it_was(enquiry: Enquiry) -> None:
     whole = ids(enquiry)
     for m in QUERY_MODALITIES:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -128,9 +128,10 @@ class Enquiry:
             metric: Metric = values["retrieval.metric"]  # type: ignore[assignment]
             if values["retrieval.vectors"] == "standardised":
                 rows = standard.setdefault(id(shelf), Standardised(shelf))
-                found[i] = {m: rows.nearest(e, m, most, metric, scope, case.voice) for m, e in own.items()}
+                allowed = _allowed(scope, case, shelf)
+                found[i] = {m: rows.nearest(e, m, most, metric, allowed) for m, e in own.items()}
                 continue
-            policy = Policy(scope=scope, speaker=case.voice if scope != "any" else None)  # type: ignore[arg-type]
+            policy = _policy(scope, case, shelf)
             answer = shelf.library.top_k(own, most, policy=policy, metric=metric)
             found[i] = {m: [(hit.clip.id, hit.score) for hit in hits] for m, hits in answer.hits.items()}
         return found
@@ -160,7 +161,7 @@ class Standardised:
         return np.asarray((rows - mean) / spread, dtype=np.float32)
 
     def nearest(
-        self, own: Emotion, modality: Modality, most: int, metric: Metric, scope: str, voice: str
+        self, own: Emotion, modality: Modality, most: int, metric: Metric, allowed: Collection[str]
     ) -> list[tuple[str, float]]:
         """Ids and scores, best first, ties by id; of clips that say the same words, the text asks for one only."""
         if modality not in self._rows:
@@ -174,7 +175,7 @@ class Standardised:
         for j in np.lexsort((np.arange(len(scores)), -scores)):
             clip = self._clips[modality][j]
             words = spoken(clip.text) if modality == "text" else ""
-            if words in said or not _in_scope(clip, scope, voice):
+            if words in said or clip.id not in allowed:
                 continue
             said |= {words} - {""}
             found.append((clip.id, float(scores[j])))
@@ -183,10 +184,29 @@ class Standardised:
         return found
 
 
-def _in_scope(clip: Clip, scope: str, voice: str) -> bool:
-    if scope == "any":
-        return True
-    return bool(clip.speaker) and (clip.speaker == voice) == (scope == "same")
+def _allowed(scope: str, case: Case, shelf: Shelf) -> frozenset[str]:
+    """Ids of the clips that a scope leaves a line.
+
+    `sized` asks what is left of a speaker's own clips when they are as few, but anyone's: drawn by the line's id.
+    """
+    known = shelf.clips.values()
+    match scope:
+        case "same":
+            return frozenset(clip.id for clip in known if clip.speaker == case.voice)
+        case "other":
+            return frozenset(clip.id for clip in known if clip.speaker and clip.speaker != case.voice)
+        case "sized":
+            few = sum(clip.speaker == case.voice for clip in known)
+            rng = np.random.default_rng([SEED, zlib.crc32(case.id.encode())])
+            return frozenset(np.array(list(shelf.clips))[rng.permutation(len(known))[:few]].tolist())
+        case _:
+            return frozenset(shelf.clips)
+
+
+def _policy(scope: str, case: Case, shelf: Shelf) -> Policy:
+    if scope == "sized":
+        return Policy(without=shelf.clips.keys() - _allowed(scope, case, shelf))
+    return Policy(scope=scope, speaker=case.voice if scope != "any" else None)  # type: ignore[arg-type]
 
 
 def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

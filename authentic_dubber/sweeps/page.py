@@ -51,9 +51,13 @@ def _notes(found: Found) -> list[str]:
         "A verdict asks that every seed agrees.",
         *dict.fromkeys(f.note for f in found.baseline.figures if f.note),
     ]
-    alike = [one.label for one in found.variants if one.alike == 1.0]
-    if alike:
-        notes.append(f"Finds the very clips that the baseline finds, in their order: {'; '.join(alike)}.")
+    same = [
+        one.label
+        for one in found.variants
+        if one.alike == 1.0 and all(f.gap is not None and f.gap.verdict == "same" for f in one.figures)
+    ]
+    if same:
+        notes.append(f"Finds the baseline's very clips in their order, and answers the same: {'; '.join(same)}.")
     if found.missing:
         notes.append(f"Not done: {len(found.missing)} cells; run `dub sweep` again to go on.")
     return notes

@@ -129,7 +129,7 @@ def read_study(folder: Path, words: Sequence[str] = ()) -> Found:
         variants.append(
             Variant(
                 group.settings,
-                ", ".join(f"{key} {written(group.settings[key])}" for key in varying) or "as it is",
+                _label(group.settings, varying),
                 tuple(_figure(pool[name], (against or {}).get(name), clusters, asked) for name in pool),
                 _mean([sum(map(len, line.values())) for line in found.values()]),
                 None if against is None else _mean([found.get(id) == line for id, line in before.items()]),
@@ -141,6 +141,12 @@ def read_study(folder: Path, words: Sequence[str] = ()) -> Found:
         study["name"], study["question"], varying, tuple(variants), seeds, missing, facts["set_name"],
         len(ids), len({clusters[id] for id in ids}), asked,
     )  # fmt: skip
+
+
+def _label(settings: Values, varying: Sequence[str]) -> str:
+    """What sets a variant apart: all that varies where it is one key, otherwise what is not as by default."""
+    told = [key for key in varying if len(varying) == 1 or settings[key] != KEYS[key].default]
+    return ", ".join(f"{key} {written(settings[key])}" for key in told) or "all as by default"
 
 
 def _groups(folder: Path) -> tuple[list[_Cells], dict[str, Any], tuple[str, ...]]:

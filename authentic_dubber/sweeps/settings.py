@@ -58,7 +58,12 @@ KEYS: Mapping[str, Key] = {
     "retrieval.k": Key(3, int, False, "references per modality"),
     "retrieval.metric": Key("cosine", ("cosine", "dot", "euclidean"), False, "what ranks the library's clips"),
     "retrieval.vectors": Key("unit", ("unit", "standardised"), False, "what is ranked: unit vectors, or z-scores"),
-    "retrieval.scope": Key("any", ("any", "same", "other"), False, "whose clips: anyone's, the speaker's, others'"),
+    "retrieval.scope": Key(
+        "any",
+        ("any", "same", "other", "sized"),
+        False,
+        "whose clips: anyone's, the speaker's, others', or as many of anyone's as the speaker has",
+    ),
     "retrieval.references": Key("nearest", ("nearest", "random", "shuffled-audio"), False, "which clips are handed on"),
     "retrieval.off": Key(NONE, (NONE, "scene", "face", "text", "audio", "all"), False, "whose hits are thrown away"),
     "input.off": Key(NONE, (NONE, "scene", "face", "text"), False, "what the line itself lacks, and so does not ask"),
