@@ -55,7 +55,8 @@ def _titles(panels: Sequence[Any], found: Found, row: int) -> tuple[str, str]:
     """What the two panels show."""
     one = found.baseline.figures[row]
     value = f"{one.title} ({one.unit}), {100 * LEVEL:.0f} %"
-    return value, f"minus {found.baseline.label}, corrected for {found.asked}"
+    against = found.baseline.label if len(found.varying) == 1 else "the baseline"
+    return value, f"minus {against}, corrected for {found.asked}"
 
 
 def _curves(panels: Sequence[Any], found: Found, row: int) -> None:
