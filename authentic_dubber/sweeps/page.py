@@ -52,12 +52,12 @@ def _notes(found: Found) -> list[str]:
         *dict.fromkeys(f.note for f in found.baseline.figures if f.note),
     ]
     same = [
-        one.label
+        f"{one.label} ({100 * (one.alike or 0):.1f} % of its hit lists are the very same)"
         for one in found.variants
-        if one.alike == 1.0 and all(f.gap is not None and f.gap.verdict == "same" for f in one.figures)
+        if all(f.gap is not None and f.gap.verdict == "same" for f in one.figures)
     ]
     if same:
-        notes.append(f"Finds the baseline's very clips in their order, and answers the same: {'; '.join(same)}.")
+        notes.append(f"Answers every line as the baseline does: {'; '.join(same)}.")
     if found.missing:
         notes.append(f"Not done: {len(found.missing)} cells; run `dub sweep` again to go on.")
     return notes
