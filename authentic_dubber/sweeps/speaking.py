@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from authentic_dubber.dubber import Dubber
@@ -11,8 +12,9 @@ from authentic_dubber.evaluation.conditions import Listening
 from authentic_dubber.evaluation.measured import Measured
 from authentic_dubber.evaluation.references import Hits
 from authentic_dubber.evaluation.scoring import score
+from authentic_dubber.evaluation.sets import EvaluationSet
 from authentic_dubber.evaluation.speak import Manner, Shown, speak_set
-from authentic_dubber.evaluation.suite import Suite
+from authentic_dubber.evaluation.suite import Family, Suite
 from authentic_dubber.synthesizer import Synthesizer
 from authentic_dubber.training.cache import Cache
 from library_builder.types import Emotion, Modality
@@ -34,6 +36,7 @@ class Booth:
 
     dubber: Dubber
     corpus: Path
+    _families: dict[str, list[Family]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, checkpoint: Path | None, corpus: Path) -> Booth:
@@ -60,5 +63,11 @@ class Booth:
         manner = Manner(k=int(values["retrieval.k"]))
         run = speak_set(cases, folder, dubber, manner, limit=limit, progress=progress, shown=shown)
         listening = Listening(cases, folder, run, dubber, limit=limit)
-        families = Suite(cases, Cache(self.corpus), None, dubber.speakers, progress).families(MEASURES)
-        return score(listening.heard("takes"), families, folder, progress=progress)
+        return score(listening.heard("takes"), self._readers(cases), folder, progress=progress)
+
+    def _readers(self, cases: EvaluationSet) -> list[Family]:
+        """The readers of emotion for a set: they learn for a minute, and listen to every cell of it."""
+        if cases.digest not in self._families:
+            made = Suite(cases, Cache(self.corpus), None, self.dubber.speakers).families(MEASURES)
+            self._families[cases.digest] = [replace(family, make=cache(family.make)) for family in made]
+        return self._families[cases.digest]
