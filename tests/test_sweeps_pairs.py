@@ -144,7 +144,7 @@ def test_a_report_tells_what_the_cells_scored(bench: Bench) -> None:
             assert row["verdict"] == "same" and float(row["hit lists as the baseline's"]) == 1
     text = as_text(found)
     assert (
-        "corrected for 5 comparisons" in text
+        "corrected for 5 comparisons of each measure" in text
         and "Answers every line as the baseline does: retrieval.k 2, retrieval.metric dot (100.0 %" in text
     )
     page = write_page(found, bench.folder).read_text(encoding="utf-8")

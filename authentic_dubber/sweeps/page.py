@@ -47,7 +47,7 @@ def _notes(found: Found) -> list[str]:
         f"{found.lines} lines of {found.set_name} in {found.clusters} sentences, training seeds {seeds}; "
         f"baseline: {found.baseline.label}.",
         f"Intervals: paired resampling of sentences with all their lines and seeds; differences are corrected for "
-        f"{found.asked} comparisons (Bonferroni, {100 * LEVEL:.0f} % of the family). "
+        f"{found.asked} comparisons of each measure (Bonferroni, {100 * LEVEL:.0f} % of the family). "
         "A verdict asks that every seed agrees.",
         *dict.fromkeys(f.note for f in found.baseline.figures if f.note),
     ]
