@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import adapt, demo, doctor, evaluate, library, models, say, train
+from .commands import adapt, demo, doctor, evaluate, library, models, say, sweep, train
 from .exits import HELP, DubGroup
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(train.package)
 app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.compare)
+app.command()(sweep.sweep)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 

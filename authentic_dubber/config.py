@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from graphs import GraphConfig
 from vocoder import MelConfig
 
 Block: TypeAlias = Literal["convnext", "fft"]
 Decay: TypeAlias = Literal["cosine", "noam"]
+Aggregation: TypeAlias = Literal["hierarchical", "single"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ class DubberConfig:
     postnet_layers: int
     timing: TimingConfig
     graph: GraphConfig
+    aggregation: Aggregation = "hierarchical"
+    """Whether frames ask the three nested graphs in turn, or the last and largest alone, for comparison."""
     expression: float = 1.0
     """How far a feeling is carried beyond its prediction when it is spoken as felt. A regression predicts the mean of
     many readings, which is tamer than any of them; chosen when a checkpoint is packaged, 1 in training."""
@@ -199,6 +202,8 @@ class DubberConfig:
                     f"{modality}: the graph takes vectors of width {self.graph.in_widths[modality]}, "
                     f"but the space is {space}"
                 )
+        if self.aggregation not in get_args(Aggregation):
+            raise ValueError(f"known aggregations are hierarchical and single, got {self.aggregation!r}")
         if not 1 <= self.expression <= 2:
             raise ValueError(f"expected an expression from 1 to 2, got {self.expression:g}")
 

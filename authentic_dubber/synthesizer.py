@@ -197,7 +197,8 @@ class Synthesizer(nn.Module):
         self.lip_attention = PhonemeLipAttention(config)
         self.durations = DurationPredictor(config)
         self.graph = ProgressiveEncoder(config.graph)
-        self.aggregators = nn.ModuleList(Aggregator(width, node_width, config.aggregator_dropout) for _ in range(3))
+        asked = 3 if config.aggregation == "hierarchical" else 1
+        self.aggregators = nn.ModuleList(Aggregator(width, node_width, config.aggregator_dropout) for _ in range(asked))
         self.heard_emotion = nn.Linear(width, len(config.emotions)) if config.emotion_head else None
         self.place = nn.Linear(2, width)
         self.fuse = nn.Linear(2 * width, config.decoder.width)
@@ -277,7 +278,8 @@ class Synthesizer(nn.Module):
         mask = length_mask(lengths, longest)
         frames = (frames + self.place(place_in_symbol(durations, longest))) * mask[:, :, None]
         felt, stages = frames, encoded.stages
-        for aggregate, nodes in zip(self.aggregators, (stages.basic, stages.indirect, stages.direct), strict=True):
+        asked = (stages.basic, stages.indirect, stages.direct)[-len(self.aggregators) :]
+        for aggregate, nodes in zip(self.aggregators, asked, strict=True):
             felt = aggregate(felt, nodes.features, nodes.mask)
         emotion = None if self.heard_emotion is None else self.heard_emotion(masked_mean(felt, mask))
         x = self.fuse(torch.cat([frames, felt], dim=2))

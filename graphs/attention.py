@@ -64,8 +64,26 @@ class RelationalAttention(MessagePassing):
         Shape:
             nodes (nodes, in_width), index (2, edges), relation (edges,), weight (edges,) -> (nodes, heads * width).
         """
+        values = self._values(nodes)
+        attention = self._shared_out(values, index, relation, weight)
+        attention = functional.dropout(attention, self.dropout, self.training)
+        received: Tensor = self.propagate(index, values=values, attention=attention, size=(len(nodes), len(nodes)))
+        return received.flatten(1)
+
+    def shares(self, nodes: Tensor, index: Tensor, relation: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The attention that each edge gets, summing to one over the edges of a target; as in `forward`, undropped.
+
+        Shape:
+            as `forward` -> (edges, heads).
+        """
+        return self._shared_out(self._values(nodes), index, relation, weight)
+
+    def _values(self, nodes: Tensor) -> Tensor:
+        projected: Tensor = self.project(nodes)
+        return projected.view(-1, self.heads, self.width)
+
+    def _shared_out(self, values: Tensor, index: Tensor, relation: Tensor, weight: Tensor | None) -> Tensor:
         source, target = index
-        values = self.project(nodes).view(-1, self.heads, self.width)
         as_target = (values * self.to_target).sum(-1)
         as_source = (values * self.to_source).sum(-1)
         score = functional.leaky_relu(
@@ -73,10 +91,8 @@ class RelationalAttention(MessagePassing):
         )  # (edges, heads)
         if weight is not None:
             score = score + weight.to(score.dtype).clamp(min=WEIGHT_FLOOR).log()[:, None]
-        attention = softmax(score, target, num_nodes=len(nodes))
-        attention = functional.dropout(attention, self.dropout, self.training)
-        received: Tensor = self.propagate(index, values=values, attention=attention, size=(len(nodes), len(nodes)))
-        return received.flatten(1)
+        shared: Tensor = softmax(score, target, num_nodes=len(values))
+        return shared
 
     def message(self, values_j: Tensor, attention: Tensor) -> Tensor:
         """What travels along each edge.

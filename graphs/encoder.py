@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -105,6 +105,21 @@ class Stages:
     direct: Nodes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Attention:
+    """How a stage shared out its attention over the live edges of a batch.
+
+    Attributes:
+        edges: whose `index` counts nodes of the whole batch, lines laid end to end.
+        spread: of the parallel heads, (edges, heads); sums to one over the edges of a target.
+        join: of the head that joins them, (edges, 1).
+    """
+
+    edges: Edges
+    spread: Tensor
+    join: Tensor
+
+
 class StageEncoder(nn.Module):
     """One stage: heads side by side, an output head that joins them, a linear layer, residual and norm.
 
@@ -183,6 +198,40 @@ class ProgressiveEncoder(nn.Module):
         if self.config.single:
             results = [Nodes(nodes[:, : result.mask.shape[1]], result.mask) for result in results]
         return Stages(*results)
+
+    @torch.no_grad()
+    def attention(self, graph: DialogueGraph) -> dict[Stage, Attention]:
+        """What `forward` attends to, of every stage that attends; dropout is left out.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        found: dict[str, Tensor] = {}
+
+        def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def heard(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+                assert isinstance(module, RelationalAttention), module
+                found[name] = module.shares(*given)
+
+            return heard
+
+        watched = [
+            module.register_forward_pre_hook(watch(name))
+            for name, module in self.encoders.named_modules()
+            if isinstance(module, RelationalAttention)
+        ]
+        try:
+            self(graph)
+        finally:
+            for hook in watched:
+                hook.remove()
+        stages = [stage for stage in STAGES if stage in self.encoders]
+        return {
+            stage: Attention(
+                graph.edges(stage, self.config.audio_link), found[f"{stage}.spread"], found[f"{stage}.join"]
+            )
+            for stage in stages
+        }
 
     def _project(self, graph: DialogueGraph) -> tuple[Tensor, Tensor, Tensor]:
         """The nodes that enter at each stage, zero where masked.

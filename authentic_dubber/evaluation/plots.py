@@ -42,7 +42,7 @@ def boxes(by_condition: Mapping[str, Measured]) -> str | None:
         axes.plot(i + rng.uniform(-0.16, 0.16, len(values)), values, ".", ms=3, alpha=0.4, color=INK)
     axes.set_xticks(range(1, len(columns) + 1), list(columns), fontsize=7)
     axes.set_ylabel(measured.unit)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def confusions(measured: Measured) -> str | None:
@@ -52,7 +52,7 @@ def confusions(measured: Measured) -> str | None:
     table = confusion(measured)
     kept = [i for i in range(len(measured.classes)) if table[i].any() or table[:, i].any()]
     names = [measured.classes[i] for i in kept]
-    return _svg(_matrix(table[np.ix_(kept, kept)], names))
+    return as_svg(_matrix(table[np.ix_(kept, kept)], names))
 
 
 def _matrix(table: npt.NDArray[np.int64], names: Sequence[str]) -> Figure:
@@ -81,7 +81,8 @@ def _figure(width: float, height: float):  # type: ignore[no-untyped-def]  # mat
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """A figure as an address that holds it; equal figures give equal ones."""
     from matplotlib import rc_context
 
     held = io.BytesIO()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +20,10 @@ from authentic_dubber.types import Acting, Line, Slot, Take, Voice
 from library_builder.checksum import file_digest
 from library_builder.media import probe
 from library_builder.mux import write_wave
-from library_builder.types import Clip, space_width
+from library_builder.types import Clip, Emotion, Modality, space_width
 from retrieval import Library
 
-from .references import References, other_references
+from .references import Hits, References, other_references
 from .runs import TAKES, Run, TakeFacts, intact, same_run, take_path, write_run
 from .sets import MOUTH_FPS, Case, EvaluationSet
 
@@ -63,6 +63,19 @@ class Manner:
             raise ValueError(f"known references are {known}, got {self.references!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What lines are shown in place of their own vectors and of what the manner would find for them.
+
+    Attributes:
+        name: tells two of them apart.
+        of: from the number of a case to its own vectors and its hits.
+    """
+
+    name: str
+    of: Callable[[int], tuple[Mapping[Modality, Emotion], Hits]]
+
+
 @dataclass(slots=True)
 class _Stage:
     """What the cases of one set share while they are spoken."""
@@ -70,11 +83,12 @@ class _Stage:
     cases: EvaluationSet
     dubber: Dubber
     manner: Manner
+    shown: Shown | None = None
     voices: dict[tuple[str, str], Voice] = field(default_factory=dict)
     libraries: dict[Path, tuple[Library, tuple[Clip, ...]]] = field(default_factory=dict)
 
     def library(self, case: Case) -> tuple[Library, tuple[Clip, ...]] | None:
-        root = self.cases.library(case) if self.manner.k else None
+        root = self.cases.library(case) if self.manner.k and self.shown is None else None
         if root is None:
             return None
         if root not in self.libraries:
@@ -97,6 +111,7 @@ def speak_set(
     *,
     limit: int | None = None,
     progress: Progress | None = None,
+    shown: Shown | None = None,
 ) -> Run:
     """Speak the cases into a run folder. Takes that are there already are kept, so an interrupted run goes on.
 
@@ -104,12 +119,14 @@ def speak_set(
 
     Args:
         limit: only the first so many cases; a later call may speak the rest.
+        shown: what lines are shown instead of what the manner finds; the manner's K and references then stand for
+            nothing.
 
     Raises:
         RunError: the folder holds a run of another set, checkpoint or manner.
         ValueError: the set's vectors live in other spaces than the checkpoint's.
     """
-    stage = _Stage(cases, dubber, manner)
+    stage = _Stage(cases, dubber, manner, shown)
     _check_spaces(cases, dubber)
     identity = _identity(stage)
     found = same_run(folder, identity)
@@ -148,6 +165,7 @@ def _identity(stage: _Stage) -> dict[str, Any]:
         "checkpoint": stage.dubber.checkpoint,
         **asdict(stage.manner),
         "libraries": used,
+        **({} if stage.shown is None else {"shown": stage.shown.name}),
     }
 
 
@@ -210,7 +228,10 @@ def _prepare(stage: _Stage, i: int) -> Prepared:
     case, manner = stage.cases.cases[i], stage.manner
     line = Line(case.id, case.voice, case.text, 0.0, case.slot_seconds or LONGEST_LINE, None, case.language)
     shelf = stage.library(case)
-    seen = _look(stage, i)
+    seen, hits = _look(stage, i), None
+    if stage.shown is not None:
+        own, hits = stage.shown.of(i)
+        seen = replace(seen, own=dict(own))
     ready = stage.dubber.prepare(
         line,
         stage.voice(case),
@@ -221,10 +242,12 @@ def _prepare(stage: _Stage, i: int) -> Prepared:
         seen=seen,
         acting=Acting(strength=manner.strength),
     )
-    if shelf is None or manner.references == "nearest":
+    if hits is None and (shelf is None or manner.references == "nearest"):
         return ready
-    rng = np.random.default_rng([manner.seed, zlib.crc32(case.id.encode())])
-    hits = other_references(ready.hits, seen.own, shelf[1], manner.references, rng)
+    if hits is None:
+        assert shelf is not None
+        rng = np.random.default_rng([manner.seed, zlib.crc32(case.id.encode())])
+        hits = other_references(ready.hits, seen.own, shelf[1], manner.references, rng)
     parts = [ready.fingerprint, manner.references, {m: [hit.clip.id for hit in found] for m, found in hits.items()}]
     return replace(ready, hits=hits, fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest())
 

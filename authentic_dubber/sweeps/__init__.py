@@ -1,0 +1,1 @@
+"""Studies: a grid of settings, each answered over one evaluation set, and what their differences can tell."""
