@@ -14,8 +14,9 @@ from typing import Any
 
 from library_builder.atomic import whole_file
 from library_builder.checksum import file_digest
+from library_builder.pretrained.source import SEAL
 
-from .models import SEAL, UNKNOWN, KnownModel, how_to_get, missing_files
+from .models import UNKNOWN, KnownModel, how_to_get, missing_files
 
 SCHEMA = 1
 
@@ -77,7 +78,8 @@ def _download(model: KnownModel, part: Path, revision: str | None) -> str:
         raise ImportError(f"{model.name}: expected huggingface_hub, it is not installed: {cure}") from error
     try:
         found = HfApi().model_info(model.source, revision=revision, timeout=20)
-        snapshot_download(model.source, revision=found.sha, local_dir=part, allow_patterns=list(model.files))
+        patterns = [*model.files, "README.md", "LICENSE*"]  # the card and the licence go where the weights go
+        snapshot_download(model.source, revision=found.sha, local_dir=part, allow_patterns=patterns)
     except Exception as error:  # what the client lets through of its network library has no common base
         raise ModelFetchError(
             f"{model.name}: expected a network to fetch {model.source} from, got {type(error).__name__}; without "
@@ -104,7 +106,9 @@ def write_seal(model: KnownModel, folder: Path, revision: str = UNKNOWN) -> Path
 
 
 def verify(model: KnownModel, folder: Path) -> Verdict:
-    """Read every byte of a model, hold it to its seal, and see whether its files are what the engine's adapters read.
+    """Hold a model to its seal, byte by byte, and see whether its files are what the engine's adapters read.
+
+    Without a seal there is nothing to compare bytes with: then files are only seen to have a sound beginning and end.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -171,6 +175,11 @@ def _structure(model: KnownModel, folder: Path) -> Iterator[str]:
                 kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
                 if kind not in model.kinds:
                     yield f"config.json: expected model_type {' or '.join(model.kinds)}, got {kind!r}"
+            case "shards":
+                from library_builder.pretrained.tfjs import read_shards
+
+                for manifest in sorted(folder.glob("*-weights_manifest.json")):
+                    read_shards(manifest)
             case "torch" | "onnx":
                 pass
         for path in sorted(folder.glob("*.safetensors")):

@@ -12,15 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from library_builder.pretrained.source import SEAL
+
 FOLDER_VARIABLE = "DUB_MODELS"
 """Names the folder of models where no option does."""
 UNKNOWN = "unknown"
-SEAL = "seal.json"
 """Beside a model's files: their checksums, see `model_seals`."""
 OPTIONAL = ("*.json", "*.txt")
 """Patterns of files that are fetched where they are there: vocabularies and settings go by many names."""
 
-Structure: TypeAlias = Literal["transformers", "vocoder", "torch", "onnx"]
+Structure: TypeAlias = Literal["transformers", "vocoder", "torch", "shards", "onnx"]
 """What is inside: a transformers folder, a published vocoder, a file that torch reads, a file of ONNX."""
 
 
@@ -78,8 +79,25 @@ KNOWN: tuple[KnownModel, ...] = (
         (), ("funasr",), "emotion2vec",
     ),
     KnownModel(
-        "lips", "github.com/mpc001/Lipreading_using_Temporal_Convolutional_Networks", False, ("*.pth*",),
+        "lips", "github.com/mpc001/Lipreading_using_Temporal_Convolutional_Networks", False, ("*.pth*", "*.json"),
         UNKNOWN, "lip features, ResNet-18 and temporal convolutions, 512 values", "lips", "torch",
+    ),
+    KnownModel(
+        "face_api", "github.com/justadudewhohacks/face-api.js", False,
+        ("face_expression_model-weights_manifest.json", "tiny_face_detector_model-weights_manifest.json", "*-shard1"),
+        "MIT", "a library's faces by their expression; faces in recipes", "face_api", "shards",
+    ),
+    KnownModel(
+        "mtcnn", "github.com/timesler/facenet-pytorch", False, ("pnet.pt", "rnet.pt", "onet.pt"),
+        "MIT", "faces, in recipes", "mtcnn", "torch",
+    ),
+    KnownModel(
+        "ultraface", "github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB", False, ("*.onnx",),
+        "MIT", "faces, in recipes", "ultraface", "onnx", (), ("onnxruntime",), "faces",
+    ),
+    KnownModel(
+        "mini_xception", "github.com/oarriaga/face_classification", False, ("*.hdf5",),
+        "MIT", "expressions, in recipes", "mini_xception", "onnx", (), ("h5py",), "faces",
     ),
     KnownModel(
         "bigvgan", "nvidia/bigvgan_v2_22khz_80band_fmax8k_256x", True, ("config.json", "bigvgan_generator.pt"),

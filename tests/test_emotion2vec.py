@@ -96,6 +96,24 @@ def test_a_saved_model_hears_as_the_class_itself_does(tmp_path: Path) -> None:
     assert again is not None and np.array_equal(again.emotion.vector, reading.emotion.vector)
 
 
+def test_names_are_mapped_as_the_configuration_says(tmp_path: Path) -> None:
+    """Published checkpoints keep the names of their training, which FunASR's loader maps by `scope_map`."""
+    model = fresh()
+    plain = heard(save(tmp_path / "e2v", model)).read(voice(), RATE)
+    config = json.loads((tmp_path / "e2v" / "config.yaml").read_text())
+    torch.save({"model": {f"d2v_model.{k}": v for k, v in model.state_dict().items()}}, tmp_path / "e2v" / "model.pt")
+    with pytest.raises(ModelError, match="expected its"):
+        heard(tmp_path / "e2v")
+    for scopes in (["d2v_model.", None], ["d2v_model.", "none"]):
+        (tmp_path / "e2v" / "config.yaml").write_text(json.dumps(config | {"scope_map": scopes}))
+        mapped = heard(tmp_path / "e2v").read(voice(), RATE)
+        assert plain is not None and mapped is not None
+        assert np.array_equal(mapped.emotion.vector, plain.emotion.vector)
+    (tmp_path / "e2v" / "config.yaml").write_text(json.dumps(config | {"scope_map": ["d2v_model."]}))
+    with pytest.raises(ModelError, match="scope_map"):
+        heard(tmp_path / "e2v")
+
+
 def test_another_voice_is_another_vector_and_loudness_is_not(tmp_path: Path) -> None:
     ear = heard(save(tmp_path / "e2v", fresh()))
     low, high, soft = ear.read(voice(), RATE), ear.read(voice(hertz=260.0), RATE), ear.read(0.3 * voice(), RATE)

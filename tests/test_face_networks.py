@@ -105,6 +105,16 @@ def detector_weights(seed: int = 0) -> dict[str, Array]:
     return weights | {"conv8/filters": draw.normal(0, 2, (1, 1, inputs, 25)), "conv8/bias": draw.normal(0, 1, 25)}
 
 
+def test_shards_lie_below_their_manifest(tmp_path: Path) -> None:
+    write_tfjs(tmp_path / "inside", "face_expression_model", random_face_network(7))
+    manifest = tmp_path / "inside" / "face_expression_model-weights_manifest.json"
+    (groups,) = json.loads(manifest.read_text())
+    (tmp_path / "outside").write_bytes((tmp_path / "inside" / groups["paths"][0]).read_bytes())
+    manifest.write_text(json.dumps([groups | {"paths": ["../outside"]}]))
+    with pytest.raises(ModelError, match="outside"):
+        read_shards(manifest)
+
+
 def test_the_tiny_detector_is_the_published_layers(tmp_path: Path) -> None:
     w = write_tfjs(tmp_path, "tiny_face_detector_model", detector_weights())
     detector = TinyFaceDetector(tmp_path)

@@ -89,6 +89,10 @@ def test_what_is_missing_is_named(model: Path, tmp_path: Path) -> None:
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match=r"expected model-00001-of-00002\.safetensors"):
         find_model(model)
+    for named in ({"a": "../outside.safetensors"}, {"a": "/outside.safetensors"}, ["outside.safetensors"]):
+        (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+        with pytest.raises(ModelError, match="expected files of weights by name in weight_map"):
+            find_model(model)
     with pytest.raises(ModelError, match="expected the folder of a model, there is none"):
         find_model(tmp_path / "nowhere")
     (tmp_path / "bare").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from authentic_dubber import doctor
 from authentic_dubber.cli import app
 from authentic_dubber.model_seals import ModelFetchError, fetch, verify, write_seal
 from authentic_dubber.models import KNOWN, SEAL, KnownModel, known, model_folder, standing
+from library_builder.pretrained.source import find_model
 from vocoder.bigvgan import BigvganConfig, BigvganGenerator
 from vocoder.mel import MelConfig
 
@@ -57,8 +59,10 @@ def test_the_table_is_whole() -> None:
         known("gpt")
 
 
-def test_extras_that_are_named_exist_or_are_the_projects_to_add() -> None:
-    assert {one.extra for one in KNOWN} <= {"", "pretrained", "emotion2vec", "evaluate"}
+def test_extras_that_are_named_exist() -> None:
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = re.findall(r"^(\w+) = \[", project.partition("[project.optional-dependencies]")[2], flags=re.MULTILINE)
+    assert {one.extra for one in KNOWN} <= {"", *extras}
 
 
 def test_the_folder_is_the_one_given_then_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -87,7 +91,9 @@ def test_the_doctor_tells_of_each_model_and_stays_healthy(tmp_path: Path, monkey
     write_seal(known("bigvgan"), toy_bigvgan(tmp_path / "bigvgan"))
     findings = {one.name: one for one in doctor.examine()}
     assert findings["model bigvgan"].state == "ok" and findings["model bigvgan"].found.endswith("sealed")
-    assert findings["model lips"].state == "absent" and "put *.pth* of github.com" in findings["model lips"].cure
+    assert (
+        findings["model lips"].state == "absent" and "put *.pth*, *.json of github.com" in findings["model lips"].cure
+    )
     assert doctor.healthy([one for name, one in findings.items() if name.startswith("model ")])
 
 
@@ -177,6 +183,8 @@ def test_what_is_fetched_is_sealed_with_its_revision(tmp_path: Path, monkeypatch
     assert verify(model, folder).troubles == () and verify(model, folder).sealed
     with pytest.raises(FileExistsError, match="expected no files of bigvgan yet"):
         fetch(model, tmp_path / "models")
+    source = find_model(folder)
+    assert (source.revision, source.licence) == ("c0ffee", model.licence), "what a manifest keeps is what was fetched"
 
 
 def test_a_release_without_its_weights_takes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,21 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = README + "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
 """The README and every page of docs/: what any of them says to type is held to the same."""
-BLOCKS = re.findall(r"```\n(.*?)```", PAGES, flags=re.DOTALL)
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", PAGES, flags=re.DOTALL | re.MULTILINE)
 TABLE_COMMANDS = re.findall(r"^\|.*?`((?:python recipes|dub )[^`]+)`", README, flags=re.MULTILINE)
 COMMANDS = sorted(
     {
-        line.split("#")[0].strip()
+        line.removeprefix("$ ").split("#")[0].strip()
         for block in BLOCKS
         for line in block.splitlines()
-        if line.startswith(("dub ", "make ", "python recipes"))
+        if line.removeprefix("$ ").startswith(("dub ", "make ", "python recipes"))
     }
     | set(TABLE_COMMANDS)
 )
 
 
-def help_of(words: list[str]) -> str:
+@cache
+def help_of(*words: str) -> str:
     done = subprocess.run(
         [sys.executable, *words, "--help"], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
     )
@@ -45,13 +47,18 @@ def test_the_readme_names_both_commands() -> None:
 def test_every_command_exists_with_its_options(command: str) -> None:
     words = shlex.split(command)
     if words[0] == "python":
-        text = help_of([words[1]])
+        text = help_of(words[1])
     else:
         inner = [word for word in words[1:3] if re.fullmatch(r"[a-z-]+", word)]
-        verbs = inner[:2] if inner[0] in ("library", "models") else inner[:1]
-        text = help_of(["-m", "authentic_dubber.launcher", *verbs])
+        verbs = inner[:2] if inner[0] in ("library", "models") or inner[:2] == ["sweep", "report"] else inner[:1]
+        text = help_of("-m", "authentic_dubber.launcher", *verbs)
     for option in (word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)):
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), f"{option} is not in the help of {command}"
+
+
+def test_the_commands_of_every_block_are_found() -> None:
+    """A block in another language must not turn the ones after it inside out."""
+    assert len(BLOCKS) == PAGES.count("```") / 2 and len(COMMANDS) > 60
 
 
 def test_the_quick_command_runs() -> None:

@@ -71,7 +71,7 @@ def verify(
         bool, typer.Option("--seal", help="Record the checksums of models put in place by hand, if they are sound.")
     ] = False,
 ) -> None:
-    """Read every byte of the models that are here, and compare. Exits with 1 when one is not whole."""
+    """Compare every byte of the models that are here with their seals. Exits with 1 when one is not whole."""
     from authentic_dubber.model_seals import verify as look_over
     from authentic_dubber.model_seals import write_seal
     from authentic_dubber.models import KNOWN, known, model_folder

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -144,11 +144,11 @@ def load_emotion2vec(source: ModelSource, *, labels: int = 0) -> Any:
     # At import FunASR prints what is not installed, which is none of a library build's output.
     with redirect_stdout(io.StringIO()):
         from funasr.models.emotion2vec.model import Emotion2vec
-    settings = _settings(source.folder)
+    settings, scopes = _settings(source.folder)
     checkpoints = source.weight_files
     if len(checkpoints) != 1:
         raise ModelError(f"{source.folder}: expected one checkpoint of emotion2vec, got {len(checkpoints)}")
-    state = read_state(checkpoints[0])
+    state = _renamed(read_state(checkpoints[0]), scopes)
     headed = labels > 0 and "proj.weight" in state
     what = f"{checkpoints[0]}, an emotion2vec of {settings['embed_dim']} numbers"
     if headed and len(state["proj.weight"]) != labels:
@@ -166,8 +166,20 @@ def load_emotion2vec(source: ModelSource, *, labels: int = 0) -> Any:
     return model
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """`model_conf` of the published configuration."""
+def _renamed(state: Mapping[str, Tensor], scopes: Sequence[object]) -> dict[str, Tensor]:
+    """Weights under the model's own names: each beginning of `scope_map` gives way to the one after it, or to none."""
+    pairs = [
+        (str(old), "" if new in (None, "none", "None") else str(new))
+        for old, new in zip(scopes[::2], scopes[1::2], strict=True)
+    ]
+    return {
+        next((new + name.removeprefix(old) for old, new in pairs if name.startswith(old)), name): value
+        for name, value in state.items()
+    }
+
+
+def _settings(folder: Path) -> tuple[dict[str, Any], Sequence[object]]:
+    """`model_conf` and `scope_map` of the published configuration."""
     # Both come with FunASR. OmegaConf takes the `1e-05` of published files for a number, plain YAML does not.
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -185,9 +197,12 @@ def _settings(folder: Path) -> dict[str, Any]:
     if kind != "Emotion2vec" or not isinstance(settings, dict) or "embed_dim" not in settings:
         raise ModelError(f"{path}: expected model Emotion2vec with a model_conf, got {kind!r}")
     layers = str(settings.get("modalities", {}).get("audio", {}).get("feature_encoder_spec", ""))
-    if not _LAYERS.fullmatch(layers):
+    if not _LAYERS.fullmatch(layers) or "**" in layers:
         raise ModelError(f"{path}: expected convolutions as numbers in feature_encoder_spec, got {layers[:60]!r}")
-    return settings
+    scopes = read.get("scope_map") or ()
+    if not isinstance(scopes, list | tuple) or len(scopes) % 2:
+        raise ModelError(f"{path}: expected pairs of beginnings in scope_map, got {scopes!r}")
+    return settings, scopes
 
 
 def _labels(folder: Path) -> tuple[str, ...]:

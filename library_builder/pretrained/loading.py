@@ -123,7 +123,9 @@ def load_tokenizer(source: ModelSource) -> Any:
         ImportError: transformers is not installed.
     """
     try:
-        tokenizer = _transformers().AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
+        tokenizer = _transformers().AutoTokenizer.from_pretrained(
+            source.folder, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{source.folder}: expected a tokenizer: {first}") from error

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from library_builder.checksum import file_digest
+from library_builder.manifest import check_relative
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tar", ".ckpt", ".onnx", ".h5", ".hdf5")
 """How files of weights end; `.tar` is what lip-reading models are published as (`name.pth.tar`)."""
 UNKNOWN = "unknown"
+SEAL = "seal.json"
+"""Beside fetched weights: where they came from, under which licence, and the checksum of every file."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _POINTER = b"version https://git-lfs"
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
@@ -116,13 +119,26 @@ def _check(folder: Path, name: str, needed: Sequence[str]) -> None:
         ModelError: one is not.
     """
     index = folder / "model.safetensors.index.json"
-    named = sorted(set(_json(index).get("weight_map", {}).values())) if index.is_file() else []
+    named = _named_by(index) if index.is_file() else []
     for pattern in [*needed, *named]:
         if not any(folder.glob(pattern)):
             raise ModelError(
                 f"{folder}: expected {pattern} among the files of {name}, there is none: put it there, or fetch the "
                 f"model anew (hf download {name})"
             )
+
+
+def _named_by(index: Path) -> list[str]:
+    """The files that an index of shards names; they lie beside it or below.
+
+    Raises:
+        ModelError: it is no such index, or a name leaves the folder.
+    """
+    named = _json(index).get("weight_map", {})
+    try:
+        return sorted({check_relative(str(name)) for name in named.values()})
+    except (AttributeError, ValueError) as error:
+        raise ModelError(f"{index}: expected files of weights by name in weight_map: {error}") from error
 
 
 def _check_whole(path: Path) -> None:
@@ -194,11 +210,17 @@ def _revision_of(folder: Path) -> str:
         first = note.read_text(encoding="utf-8").partition("\n")[0].strip()
         if re.fullmatch(r"[0-9a-f]{40}", first):
             return first
-    return UNKNOWN
+    return _sealed_as(folder, "revision")
+
+
+def _sealed_as(folder: Path, fact: str) -> str:
+    """What the seal of fetched weights says."""
+    path = folder / SEAL
+    return str(_json(path).get(fact, UNKNOWN)) if path.is_file() else UNKNOWN
 
 
 def _licence(folder: Path) -> str:
-    """The licence a model card names at its head, or the first line of a licence file."""
+    """The licence a model card names at its head, or the first line of a licence file, or what a seal says."""
     card = folder / "README.md"
     if card.is_file():
         head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), flags=re.DOTALL)
@@ -211,7 +233,7 @@ def _licence(folder: Path) -> str:
         if path.is_file():
             lines = (line.strip(" #*\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
             return next((line for line in lines if line), UNKNOWN)
-    return UNKNOWN
+    return _sealed_as(folder, "licence")
 
 
 def _json(path: Path) -> dict[str, Any]:

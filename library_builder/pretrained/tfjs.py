@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from library_builder.manifest import check_relative
+
 from .source import ModelError
 
 _TYPES: dict[str, np.dtype[np.generic]] = {
@@ -25,7 +27,11 @@ def shards_of(manifest: Path) -> tuple[Path, ...]:
     Raises:
         ModelError: the manifest or a shard is missing, or it is no manifest.
     """
-    paths = tuple(manifest.parent / str(path) for group in _groups(manifest) for path in group["paths"])
+    names = [str(path) for group in _groups(manifest) for path in group["paths"]]
+    try:
+        paths = tuple(manifest.parent / check_relative(name) for name in names)
+    except ValueError as error:
+        raise ModelError(f"{manifest}: {error}") from error
     for path in paths:
         if not path.is_file():
             raise ModelError(f"{path}: expected a shard of the weights that {manifest.name} names, there is none")
