@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from authentic_dubber.librarian import BuildJob, build_library
+from authentic_dubber.extraction import Extraction, looked_at
+from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
 from authentic_dubber.slot import evenly
 from library_builder.atomic import whole_file
-from library_builder.build import BuildConfig
+from library_builder.face import track_of
 from library_builder.media import MediaError, read_frames, read_wave
 from library_builder.readers import Readers
 from library_builder.types import QUERY_MODALITIES, space_width
@@ -131,9 +132,18 @@ def write_sheets(folder: Path, lines: Sequence[FilmLine]) -> list[Path]:
 
 
 def build_training_library(
-    folder: Path, lines: Sequence[FilmLine], sheets: Sequence[Path], licence: str | None
+    folder: Path,
+    lines: Sequence[FilmLine],
+    sheets: Sequence[Path],
+    licence: str | None,
+    extraction: Extraction | None = None,
+    readers: Readers | None = None,
 ) -> tuple[Library, tuple[str, ...]]:
     """The library of the training portion, and of nothing else; and what could not be read, with the reason.
+
+    Args:
+        extraction: what reads; the light extractors by default.
+        readers: those, where they are loaded already.
 
     Raises:
         ValueError: there is no line, or none of them can be read.
@@ -147,7 +157,10 @@ def build_training_library(
             bar.total = total
             bar.update(done - bar.n)
 
-        result = build_library(BuildJob(folder, media, tuple(sheets), licence=licence), progress=progress)
+        using = extraction or Extraction()
+        options = BuildOptions(config=using.config(), load=using.load)
+        job = BuildJob(folder, media, tuple(sheets), licence=licence)
+        result = build_library(job, readers, progress=progress, options=options)
     return Library.open(folder), result.troubles
 
 
@@ -266,7 +279,7 @@ def look_at(line: FilmLine, readers: Readers) -> Sight:
         ValueError: fewer than two pictures.
         library_builder.media.MediaError: the film cannot be read.
     """
-    config = BuildConfig()
+    config = looked_at(readers)
     frames = list(read_frames(line.media, start=line.start, end=line.end, max_height=config.max_height))
     if len(frames) < 2:
         raise ValueError(f"expected two pictures or more in its cue, got {len(frames)}")
@@ -281,7 +294,7 @@ def look_at(line: FilmLine, readers: Readers) -> Sight:
         else np.asarray(reading.emotion.vector, np.float32)
         for name, reading in found.items()
     }
-    lips = readers.lips.read(frames, readers.face.read(frames).track)
+    lips = readers.lips.read(frames, track_of(readers.face, frames))
     return Sight(own, lips.features.astype(np.float32), lips.opening.astype(np.float32))
 
 
