@@ -299,14 +299,14 @@ def look_at(line: FilmLine, readers: Readers) -> Sight:
 
 
 def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting, corpus: str, sight: Sight) -> None:
-    own = f"{_named(line.id)}.wav"
-    voice, reference = f"{corpus}/{_named(line.speaker)}", own if setting != "3.0" else None
+    own = f"{file_name(line.id)}.wav"
+    voice, reference = f"{corpus}/{file_name(line.speaker)}", own if setting != "3.0" else None
     waves = {} if reference is None else {own: read_wave(line.media, sample_rate=RATE, start=line.start, end=line.end)}
     if isinstance(lent, Path):
-        name, voice = f"{_named(lent.stem)}.wav", f"unseen/{_named(lent.stem)}"
+        name, voice = f"{file_name(lent.stem)}.wav", f"unseen/{file_name(lent.stem)}"
         waves[name] = read_wave(lent, sample_rate=RATE)
     else:
-        name = f"{_named(lent.id)}.wav"
+        name = f"{file_name(lent.id)}.wav"
         waves[name] = read_wave(lent.media, sample_rate=RATE, start=lent.start, end=lent.end)
     for file, wave in waves.items():
         if not len(wave):
@@ -314,14 +314,14 @@ def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting,
     draft.waves.update(waves)
     draft.cases.append(
         Case(
-            id=_named(line.id),
+            id=file_name(line.id),
             text=line.text,
             language="en",
             voice=voice,
             emotion=line.emotion,
             prompt=f"waves/{name}",
             reference=None if reference is None else f"waves/{reference}",
-            film=_named(line.film),
+            film=file_name(line.film),
             slot_seconds=line.end - line.start,
         )
     )
@@ -331,6 +331,6 @@ def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting,
     draft.mouth.append(sight.mouth)
 
 
-def _named(name: str) -> str:
+def file_name(name: str) -> str:
     """A name as a file may have it: V2C's ids hold an `@`."""
     return re.sub(r"[^\w.-]", "-", name).lstrip(".") or "unnamed"

@@ -126,17 +126,33 @@ def _sayings(folder: Path) -> Iterator[Utterance]:
 
 
 def _films(folder: Path) -> Iterator[Utterance]:
-    """Lines of a user's own films where those lie, as `write_film_corpus` names them."""
-    for row in _rows(folder):
-        emotion = _V2C_NAMES.get(row["emotion"], row["emotion"]) or None
-        yield from _present(
-            Utterance(
-                row["id"], FILMS, row["speaker"], row["language"], row["text"],
-                emotion if emotion in EMOTIONS else None, folder / row["media"], has_picture=True,
-                start=float(row["start"]), end=float(row["end"]), licence=row["licence"] or OWN_LICENCE,
-                held_out=row["split"] != "train",
-            )
-        )  # fmt: skip
+    """Lines of a user's own films where those lie, as `film_corpus` writes them down."""
+    for number, row in enumerate(_rows(folder), start=2):
+        try:
+            yield _of_film(folder, row)
+        except (KeyError, TypeError, ValueError) as error:
+            place = f"{folder / 'metadata.tsv'}: row {number}"
+            raise ValueError(f"{place}: expected {', '.join(FILM_COLUMNS)}, got {error}") from error
+
+
+def _of_film(folder: Path, row: dict[str, str]) -> Utterance:
+    media, emotion = folder / row["media"], _V2C_NAMES.get(row["emotion"], row["emotion"])
+    if not media.is_file():
+        raise FileNotFoundError(f"{media}: expected the film of line {row['id']}, there is none")
+    return Utterance(
+        row["id"],
+        FILMS,
+        row["speaker"],
+        row["language"],
+        row["text"],
+        emotion if emotion in EMOTIONS else None,
+        media,
+        has_picture=True,
+        start=float(row["start"]),
+        end=float(row["end"]),
+        licence=row["licence"] or None,
+        held_out=row["split"] != "train",
+    )
 
 
 FILMS = "v2c"
