@@ -1,4 +1,4 @@
-"""The paper's extractors at toy size all the way: films to a prepared corpus, to a model of its spaces, to a dubbed line."""
+"""The paper's extractors at toy size all the way: from films to a prepared corpus, a model of its spaces, a line."""
 
 from __future__ import annotations
 
@@ -93,18 +93,14 @@ def test_the_prepared_corpus_holds_the_models_vectors_and_says_whose(made: Simpl
     for modality, space in readers.spaces().items():
         rows = np.asarray(cache.rows(f"own_{modality}"), dtype=np.float32)
         assert rows.shape == (len(cache.entries), space_width(space)), modality
-        assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=2e-3), modality
-    # A library of the same lines was read on its own way to the same vectors.
-    clips = {clip.text: clip for clip in made.library.clips()}
-    near = {m: [] for m in ("scene", "text")}
-    for i in cache.training_rows():
-        for m, found in near.items():
-            found.append(
-                float(
-                    np.asarray(cache.rows(f"own_{m}")[i], np.float32) @ clips[cache.entries[i].text].emotions[m].vector
-                )
-            )
-    assert np.mean(near["text"]) == pytest.approx(1, abs=2e-3)
+        lengths = np.linalg.norm(rows, axis=1)
+        there = lengths > 0  # a drawn face is not always found
+        assert lengths[there] == pytest.approx(1, abs=2e-3) and there.sum() >= (4 if modality == "face" else len(rows))
+    # A library of the same lines was read on its own way to the same vectors of words.
+    clips = {clip.text: clip.emotions["text"].vector for clip in made.library.clips()}
+    words = np.asarray(cache.rows("own_text"), dtype=np.float32)
+    near = [float(words[i] @ clips[cache.entries[i].text]) for i in cache.training_rows()]
+    assert near == pytest.approx([1] * len(near), abs=2e-3)
     assert cache.ragged("lips").values.shape[1] == space_width(readers.lips.space)
     hits = np.asarray(cache.rows("hits_text"))
     assert set(np.unique(hits)) - {-1} <= set(cache.training_rows()) and (hits >= 0).any()
@@ -140,8 +136,15 @@ def test_a_line_is_dubbed_with_readers_of_the_checkpoints_spaces_or_refused(
     assert "--model-dir DIR" in output and "got none" in output
     code, output = dub(*words, "--model-dir", made.models)
     assert code == 0, output
-    told = json.loads((tmp_path / "out" / "takes.json").read_text())
-    assert "paper-scene/" in json.dumps(told)
+    record = json.loads((tmp_path / "out" / "takes.json").read_text())["lines"][0]
+    assert record["status"] == "ok" and (tmp_path / "out" / record["file"]).is_file()
+    # Its words asked the library as the paper's reader feels them.
+    felt = made.using.load().text.read(line.text, {})
+    wanted = made.library.top_k({"text": felt.emotion}, 3).hits["text"]
+    got = record["hits"]["text"]
+    assert [hit["id"] for hit in got] == [hit.clip.id for hit in wanted] and len(got) == 3
+    assert [hit["score"] for hit in got] == pytest.approx([hit.score for hit in wanted], abs=1e-4)
+    assert set(record["hits"]) >= {"scene", "text"}
 
 
 def test_a_set_in_the_same_spaces_is_judged_through_another_vocoder(made: SimpleNamespace, tmp_path: Path) -> None:
