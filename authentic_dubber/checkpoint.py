@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from library_builder.readers import readers_of
+from library_builder.readers import Models, readers_of
 from vocoder.checkpoint import load_generator
 from vocoder.storage import load_strictly, read_config, read_tensors
 
@@ -151,12 +151,17 @@ def resolve_device(device: str) -> str:
 
 
 def load_parts(
-    folder: Path | None, device: str, lexicon: Path | None = None, vocoder: Path | None = None
+    folder: Path | None,
+    device: str,
+    lexicon: Path | None = None,
+    vocoder: Path | None = None,
+    models: Path | None = None,
 ) -> dict[str, Any]:
     """The constructor parts of `Dubber`, from a folder or from the package.
 
     Args:
         vocoder: another vocoder than the checkpoint's own, ours or a published one; see `vocoder.pretrained`.
+        models: of the pretrained readers in whose spaces the checkpoint was trained.
     """
     from .espeak import Espeak
     from .speaker import GE2E
@@ -177,7 +182,7 @@ def load_parts(
         "vocoder": generator.to(where),
         "frontend": TextFrontend(Espeak(), None if lexicon is None else Lexicon.read(lexicon)),
         "speakers": GE2E(),
-        "readers": readers_of(model.config.spaces),
+        "readers": readers_of(model.config.spaces, model.config.lip_space, models=Models(models, where)),
         "card": card,
         "device": where,
     }

@@ -102,21 +102,23 @@ class Dubber:
         device: str = "auto",
         lexicon: Path | None = None,
         vocoder: Path | None = None,
+        models: Path | None = None,
     ) -> Dubber:
         """The checkpoint in a folder, or the starter that comes with the package.
 
         Args:
             lexicon: a file of pronunciations that override the engine's, see `text.Lexicon`.
             vocoder: speaks in place of the checkpoint's own, such as a published HiFi-GAN or BigVGAN.
+            models: the folder of pretrained readers in whose spaces the checkpoint was trained, if it was.
 
         Raises:
             FileNotFoundError: there is no checkpoint, or no such vocoder.
-            ValueError: the checkpoint contradicts itself or this version of the engine, or the vocoder
-                hears other mels.
+            ValueError: the checkpoint contradicts itself or this version of the engine, the vocoder hears other mels,
+                or the readers of its spaces are not among the models.
         """
         from .checkpoint import load_parts
 
-        return cls(**load_parts(folder, device, lexicon, vocoder))
+        return cls(**load_parts(folder, device, lexicon, vocoder, models))
 
     @property
     def spaces(self) -> Mapping[str, str]:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from library_builder.atomic import whole_file
-from library_builder.build import SOUND_RATE, BuildConfig
+from library_builder.build import SOUND_RATE
 from library_builder.media import probe, read_wave, sample_frames
 from library_builder.readers import Readers
 from library_builder.types import MODALITIES, Clip, Emotion, Frame, Modality, Reading
 from retrieval.library import Hit, Library, Policy, Retrieved
+
+from .extraction import looked_at
 
 SECOND = 1.0
 """How long a still picture is shown to readers that look at motion."""
@@ -165,7 +167,7 @@ def dump(path: Path, found: Sequence[Mapping[str, Any]], notes: Sequence[str]) -
 
 
 def _seen(path: Path, readers: Readers) -> dict[Modality, Reading]:
-    config, length = BuildConfig(), probe(_there(path)).duration
+    config, length = looked_at(readers), probe(_there(path)).duration
     frames = list(
         sample_frames(path, start=0.0, end=length, count=config.frames_per_clip, max_height=config.max_height)
     )

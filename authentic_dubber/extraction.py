@@ -61,6 +61,14 @@ class Extraction:
         return BuildConfig() if self.light else BuildConfig(frames_per_clip=PAPER_FRAMES, max_height=PAPER_HEIGHT)
 
 
+def looked_at(readers: Readers) -> BuildConfig:
+    """How lines are looked at by these readers: as the clips of a library that they read."""
+    from library_builder.readers import needs_models
+
+    pretrained = any(needs_models(space) for space in readers.spaces().values())
+    return BuildConfig(frames_per_clip=PAPER_FRAMES, max_height=PAPER_HEIGHT) if pretrained else BuildConfig()
+
+
 def told_licences(readers: Readers) -> list[str]:
     """A line per model that reads: its name, the beginning of its checksum, and its licence."""
     found: Mapping[str, str] = licences(extractor_facts(readers))

@@ -73,7 +73,7 @@ def readers_like(spaces: Mapping[str, str]) -> Readers:
                 "(--extractors paper --model-dir DIR), got none"
             )
 
-    return readers_of(spaces)
+    return readers_of(spaces, light_else=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from library_builder.build import BuildConfig
+from library_builder.face import track_of
 from library_builder.lips import LipReading, mouth_motion
 from library_builder.media import probe, read_frames
 from library_builder.readers import Readers
 from library_builder.types import Emotion, Frame, Modality
 
+from .extraction import looked_at
 from .types import Line, Slot
 
 END_TOLERANCE = 0.1
@@ -55,9 +57,10 @@ def look(line: Line, readers: Readers) -> Look:
     """
     if line.picture is None:
         return _off_screen(line, readers, {}, {}, Slot(line.start, line.end, "free"), ())
-    frames = _frames(line)
+    config = looked_at(readers)
+    frames = _frames(line, config)
     uneven = _uneven(frames)
-    few = evenly(frames, BuildConfig().frames_per_clip)
+    few = evenly(frames, config.frames_per_clip)
     own: dict[Modality, Emotion] = {}
     captions: dict[str, str] = {}
     # As the library was built: feelings are read from a few pictures, so that a line and a clip are measured alike.
@@ -68,7 +71,7 @@ def look(line: Line, readers: Readers) -> Look:
             own[modality] = reading.emotion  # type: ignore[index]
             captions[modality] = reading.caption
             notes += [note for note in reading.notes if note not in notes]
-    lips = readers.lips.read(frames, readers.face.read(frames).track)
+    lips = readers.lips.read(frames, track_of(readers.face, frames))
     notes += [note for note in lips.notes if note not in notes]
     cue = Slot(line.start, line.end, "cue")
     motion = mouth_motion(lips) if lips.moving else None
@@ -113,14 +116,14 @@ def _off_screen(
     return Look(own, captions, slot, from_lips, (), notes)
 
 
-def _frames(line: Line) -> list[Frame]:
+def _frames(line: Line, config: BuildConfig) -> list[Frame]:
     assert line.picture is not None
     length = probe(line.picture).duration
     if line.start >= length:
         raise LineError(f"line {line.id}: starts at {line.start:.2f} s, past the picture's end at {length:.2f} s")
     if line.end > length + END_TOLERANCE:
         raise LineError(f"line {line.id}: ends at {line.end:.2f} s, past the picture's end at {length:.2f} s")
-    frames = list(read_frames(line.picture, start=line.start, end=line.end, max_height=BuildConfig().max_height))
+    frames = list(read_frames(line.picture, start=line.start, end=line.end, max_height=config.max_height))
     if len(frames) < 2:
         raise LineError(f"line {line.id}: expected at least two frames of picture in its cue, got {len(frames)}")
     return frames

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from .tracking import CASCADES, Boxes, FaceTrack, FaceTracker, Found
 from .types import Emotion, Frame, Reading
 
-__all__ = ["LIGHT_FACE", "FaceReader", "FaceReading", "FaceTrack", "Found", "LightFace"]
+__all__ = ["LIGHT_FACE", "FaceReader", "FaceReading", "FaceTrack", "Found", "LightFace", "track_of"]
 
 _SIDE = 96
 _LOOKS = 30
@@ -90,6 +90,16 @@ class FaceReader(Protocol):
     def read(self, frames: Sequence[Frame]) -> FaceReading:
         """What the face feels and where it is."""
         ...
+
+
+def track_of(reader: FaceReader, frames: Sequence[Frame]) -> FaceTrack:
+    """Where a reader's face is in each frame, for lips to be read there.
+
+    A reader whose feelings are costly has a `track` of its own; others are asked for all.
+    """
+    alone = getattr(reader, "track", None)
+    found: FaceTrack = reader.read(frames).track if alone is None else alone(frames)
+    return found
 
 
 class LightFace:

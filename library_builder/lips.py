@@ -93,8 +93,17 @@ class LipReader(Protocol):
         """The space of its features, `<name>/<width>`."""
         ...
 
+    @property
+    def crop_pixels(self) -> int:
+        """Side of the square around the mouth that it looks at."""
+        ...
+
     def read(self, frames: Sequence[Frame], track: FaceTrack) -> LipReading:
         """The mouth of the tracked face, frame by frame."""
+        ...
+
+    def features(self, crops: npt.NDArray[np.uint8]) -> Features:
+        """What it makes of grey crops at 25 frames a second: (V, P, P) -> (V, D)."""
         ...
 
 
@@ -104,6 +113,14 @@ class LightLips:
     @property
     def space(self) -> str:
         return LIGHT_LIPS
+
+    @property
+    def crop_pixels(self) -> int:
+        return CROP_PIXELS
+
+    def features(self, crops: npt.NDArray[np.uint8]) -> Features:
+        """See `crop_features`."""
+        return crop_features(crops)
 
     def read(self, frames: Sequence[Frame], track: FaceTrack) -> LipReading:
         """Crop the mouth out of every frame and measure it.

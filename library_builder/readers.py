@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, overload
 from .audio import AudioReader, LightAudio
 from .audio_v2 import LightAudioV2
 from .face import FaceReader, LightFace
-from .lips import LightLips, LipReader
+from .lips import LIGHT_LIPS, LightLips, LipReader
 from .scene import LightScene, SceneReader
 from .text import LightText, TextReader
 from .types import MODALITIES, Modality
@@ -35,6 +35,7 @@ _PRETRAINED: Mapping[Modality, Mapping[str, str]] = {
     "audio": {PAPER: "audio"},
 }
 """By name the method of `ModelFolder` that makes the reader."""
+_PRETRAINED_LIPS = "resnet-tcn-lips-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,11 @@ class _Shared:
         self._models = models
         self._folder: Any = None
 
+    @property
+    def there(self) -> bool:
+        """Whether a folder was given."""
+        return self._models.folder is not None
+
     def folder(self) -> Any:
         """Raises ValueError without a folder of models."""
         if self._folder is None:
@@ -191,15 +197,56 @@ def needs_models(space: str) -> bool:
     return space.startswith((f"{PAPER}-", f"{FACE_API}-", "emotion2vec"))
 
 
-def readers_of(spaces: Mapping[str, str]) -> Readers:
+def readers_of(
+    spaces: Mapping[str, str], lip_space: str = LIGHT_LIPS, *, models: Models | None = None, light_else: bool = False
+) -> Readers:
     """The readers whose vectors are of these spaces, as a checkpoint names them.
 
-    A modality without one of ours gets the light reader: its space then tells whoever compares.
+    Args:
+        spaces: by modality; one that is not named gets the light reader.
+        models: of pretrained readers.
+        light_else: a space that none of ours has gets the light reader too: the caller compares spaces itself.
+
+    Raises:
+        ValueError: no reader of ours has such a space, or it needs models that are not given.
+        ModelError: a model is not there, or is not the one that the space is of.
     """
-    chosen = {m: _of_space(m, spaces.get(m)) for m in _BY_NAME}
-    return Readers(**chosen, lips=LightLips())  # type: ignore[arg-type]
+    shared = _Shared(models or Models())
+    chosen: dict[str, Any] = {m: _of_space(m, spaces.get(m), shared, light_else) for m in _BY_NAME}
+    if lip_space == LIGHT_LIPS or (light_else and not lip_space.startswith(_PRETRAINED_LIPS)):
+        lips: LipReader = LightLips()
+    elif lip_space.startswith(_PRETRAINED_LIPS):
+        lips = _of_models("lips", lip_space, shared, lambda: shared.folder().lips())
+    else:
+        raise ValueError(f"expected lips in a space that a reader of ours has, got {lip_space}")
+    captioned = any(spaces.get(m, "").startswith(f"{PAPER}-") for m in ("scene", "face"))
+    return Readers(**chosen, lips=lips, batch=(models or Models()).batch if captioned else 1)
 
 
-def _of_space(modality: Modality, space: str | None) -> AnyReader:
+def _of_space(modality: Modality, space: str | None, shared: _Shared, light_else: bool) -> AnyReader:
     readers = [make() for make in _BY_NAME[modality].values()]
-    return next((reader for reader in readers if reader.space == space), readers[0])
+    found = next((reader for reader in readers if space in (None, reader.space)), None)
+    if found is not None:
+        return found
+    assert space is not None
+    if needs_models(space):
+        name = FACE_API if space.startswith(FACE_API) else PAPER
+        if name in _PRETRAINED[modality]:
+            made: AnyReader = _of_models(modality, space, shared, lambda: _make(modality, name, shared))
+            return made
+    if light_else:
+        return readers[0]
+    known = ", ".join(reader.space for reader in readers)
+    raise ValueError(f"expected {modality} in a space that a reader of ours has ({known} or a paper one), got {space}")
+
+
+def _of_models(what: str, space: str, shared: _Shared, make: Callable[[], Any]) -> Any:
+    """A pretrained reader, if it is the one that the space is of."""
+    if not shared.there:
+        raise ValueError(f"expected the models that read {what} in space {space} (--model-dir DIR), got none")
+    made = make()
+    if made.space != space:
+        raise ValueError(
+            f"expected the models that read {what} in space {space} (--model-dir DIR), got ones of {made.space}"
+        )
+    return made

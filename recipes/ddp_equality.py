@@ -133,7 +133,7 @@ def main() -> int:
         run(options.cache, DubberConfig.from_json(options.config.read_text(encoding="utf-8")), options.worker)
         return 0
     if options.config is None:
-        config = run_config(AcousticRun(size=options.size, width=options.width))
+        config = run_config(AcousticRun(size=options.size, width=options.width), Cache(options.cache))
     else:
         config = DubberConfig.from_json(options.config.read_text(encoding="utf-8"))
     config = prepared(config, options.steps, options.lines * options.processes, options.rate)

@@ -11,7 +11,11 @@ OUT gets `cues/train|val|test/`, `library/` of the training portion alone, and `
 settings 1.0 (the target itself lends the voice: it leaks), 2.0 (another line of the speaker, of the training portion)
 and 3.0 (recordings of `--unseen`, of speakers from elsewhere; it has no recording to be compared with). Then:
 
-    dub evaluate RUN --set OUT/sets/test-2.0 --corpus CACHE
+    dub train OUT/cache RUN --size paper
+    dub evaluate RUN --set OUT/sets/test-2.0 --corpus OUT/cache
+
+`--prepare` makes that `cache/`, a prepared corpus of the training portion, with the validation portion kept aside to
+watch a training by; `--extractors paper --model-dir MODELS` has library, sets and corpus read by the published models.
 
 A film that is not on this disk is named and skipped, subtitles made for another frame rate are refused by name; either
 ends in exit code 3, with the rest done.
@@ -30,10 +34,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from authentic_dubber.espeak import Espeak
 from authentic_dubber.evaluation.emotion import constant_baseline
 from authentic_dubber.evaluation.film_sets import (
     FilmLine,
     Prompts,
+    Sight,
     Splits,
     Stopwatch,
     build_training_library,
@@ -45,9 +51,15 @@ from authentic_dubber.evaluation.film_sets import (
 )
 from authentic_dubber.evaluation.sets import Setting
 from authentic_dubber.exits import OK, PARTIAL
+from authentic_dubber.extraction import Extraction, told_licences
+from authentic_dubber.speaker import GE2E
+from authentic_dubber.text import TextFrontend
+from authentic_dubber.training.corpora import FILMS
+from authentic_dubber.training.film_corpus import write_film_corpus
+from authentic_dubber.training.prepare import PrepareConfig, prepare
 from library_builder.cues import read_cues
 from library_builder.media import MediaError, probe, read_wave
-from library_builder.readers import build_readers
+from library_builder.readers import Readers
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".m4v")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
@@ -285,6 +297,9 @@ def gather(films: Path, lists: Lists) -> tuple[list[FilmLine], list[str]]:
 def run(given: argparse.Namespace) -> int:
     """All of it; returns the exit code."""
     watch, lists = Stopwatch(), Lists.read(given.lists)
+    extraction = Extraction(given.extractors, given.model_dir, given.device)
+    readers = extraction.load()
+    print("\n".join(told_licences(readers)), end="\n" if not extraction.light else "")
     with watch.stage("cues"):
         lines, troubles = gather(given.films, lists)
         test = None if given.test is None else read_ids(given.test)
@@ -293,9 +308,11 @@ def run(given: argparse.Namespace) -> int:
     for name, own in splits.portions().items():
         print(f"{name}: {len(own)} lines of {len({line.speaker for line in own})} speakers{_constant(own)}")
     with watch.stage("library"):
-        library, unread = build_training_library(given.out / "library", splits.train, sheets["train"], given.licence)
+        library, unread = build_training_library(
+            given.out / "library", splits.train, sheets["train"], given.licence, extraction, readers
+        )
         troubles += unread
-    readers, seen = build_readers("light"), {}
+    seen: dict[str, Sight] = {}
     for portion, setting, prompt in _sets(given, splits):
         with watch.stage("sets"):
             _, lost = make_set(
@@ -303,8 +320,23 @@ def run(given: argparse.Namespace) -> int:
                 readers, corpus="v2c", note=f"V2C-Animation, {portion} portion", seen=seen,
             )  # fmt: skip
         troubles += [f"{portion}-{setting}: {one}" for one in lost]
+    if given.prepare:
+        with watch.stage("corpus"):
+            troubles += prepare_corpus(given, splits, readers)
     print("\n".join([*troubles, f"{len(lines)} lines; {watch.told()}"]))
     return PARTIAL if troubles else OK
+
+
+def prepare_corpus(given: argparse.Namespace, splits: Splits, readers: Readers) -> list[str]:
+    """`OUT/corpus`, the lines to learn from where they lie, and `OUT/cache`, ready for `dub train`; and what could not
+    be used, with the reason.
+    """
+    with Espeak() as espeak:
+        unused = write_film_corpus(given.out / "corpus", splits, given.licence, TextFrontend(espeak), GE2E())
+    config = PrepareConfig(corpora=(FILMS,), aligner_steps=given.aligner_steps, seed=given.seed)
+    made = prepare(given.out / "corpus", given.out / "cache", config, readers)
+    print(f"cache: {len(made.training_rows())} lines to train on, {len(made.held_out_rows())} to watch it by")
+    return unused
 
 
 def _sets(given: argparse.Namespace, splits: Splits) -> Iterator[tuple[str, Setting, Prompts]]:
@@ -338,6 +370,11 @@ def main() -> int:
     parser.add_argument("--unseen", type=Path, help="recordings of speakers from elsewhere, for setting 3.0")
     parser.add_argument("--licence", default=None, help="of the films, kept in every clip")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and prompts")
+    parser.add_argument("--extractors", default="light", help="as of dub library build: light, paper, ...")
+    parser.add_argument("--model-dir", type=Path, help="models of paper extractors")
+    parser.add_argument("--device", default="auto", help="where models compute: auto, cpu, cuda")
+    parser.add_argument("--prepare", action="store_true", help="also make OUT/cache, for dub train")
+    parser.add_argument("--aligner-steps", type=int, default=800, help="updates of the aligner of phones and sound")
     given = parser.parse_args()
     try:
         return run(given)

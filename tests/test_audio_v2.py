@@ -79,7 +79,7 @@ def test_readers_are_had_by_modality_and_name() -> None:
     for modality in MODALITIES:
         assert build_reader(modality, "light").space == build_readers("light").spaces()[modality]
     assert isinstance(build_reader("audio", "light-v2"), LightAudioV2)
-    with pytest.raises(ValueError, match=r"readers of face are light, paper, .*got 'light-v2'"):
+    with pytest.raises(ValueError, match=r"readers of face are light, paper, face-api, got 'light-v2'"):
         build_reader("face", "light-v2")
     with pytest.raises(ValueError, match=r"scene, face, text, audio, got 'smell'"):
         build_reader("smell", "light")  # type: ignore[call-overload]
@@ -90,4 +90,7 @@ def test_readers_are_had_by_the_spaces_that_a_checkpoint_names() -> None:
     assert readers_of(light).spaces() == light
     wanted = {**light, "audio": LightAudioV2().space}
     assert readers_of(wanted).spaces() == wanted
-    assert readers_of({**light, "audio": "elsewhere/8"}).spaces() == light
+    elsewhere = {**light, "audio": "elsewhere/8"}
+    assert readers_of(elsewhere, light_else=True).spaces() == light
+    with pytest.raises(ValueError, match=r"expected audio in a space that a reader of ours has .*, got elsewhere/8"):
+        readers_of(elsewhere)

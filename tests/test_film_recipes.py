@@ -16,6 +16,7 @@ from authentic_dubber.espeak import Espeak
 from authentic_dubber.evaluation.film_sets import FilmLine, carve, same_speaker
 from authentic_dubber.evaluation.sets import EvaluationSet
 from authentic_dubber.theatre.demo import make_demo
+from authentic_dubber.training.cache import Cache
 from library_builder.cues import read_cues
 from recipes import v2c
 from retrieval import Library
@@ -78,6 +79,7 @@ def run(recipe: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 @pytest.mark.slow
 def test_a_miniature_v2c_becomes_cues_a_library_and_sets_of_three_settings(tree: Path, tmp_path: Path) -> None:
     arguments = ["--unseen", tree / "unseen", "--val-share", "0.2", "--licence", "ours"]
+    arguments += ["--prepare", "--aligner-steps", "3"]
     done = run("v2c.py", tree / "films", tree / "lists", tmp_path / "out", *arguments)
     assert done.returncode == 3, done.stderr
     assert "Lost: expected Lost.mp4" in done.stdout and "; skipped" in done.stdout
@@ -86,6 +88,16 @@ def test_a_miniature_v2c_becomes_cues_a_library_and_sets_of_three_settings(tree:
         rows = [row for path in (tmp_path / "out" / "cues" / name).glob("*.csv") for row in csv.DictReader(path.open())]
         portions[name] = {row["id"]: row for row in rows}
     assert all(portions.values()) and sum(map(len, portions.values())) == 18
+    cache = Cache(tmp_path / "out" / "cache")
+    rows = {"train": cache.training_rows(), "val": cache.held_out_rows()}
+    for name, own in rows.items():
+        assert {cache.entries[i].id for i in own} == {clip.replace("@", "-") for clip in portions[name]}
+        assert {cache.entries[i].text for i in own} == {row["text"] for row in portions[name].values()}
+    assert {entry.licence for entry in cache.entries} == {"ours"} and cache.has("scores_text")
+    for i, entry in enumerate(cache.entries):
+        cue = {**portions["train"], **portions["val"]}[entry.id.replace("-", "@", 1)]
+        assert float(cue["start"]) <= entry.start and len(cache.wave(i)) / cache.sample_rate <= float(cue["end"])
+        assert cache.ragged("durations")[i].sum() == len(cache.ragged("mel")[i])
     library = Library.open(tmp_path / "out" / "library")
     assert Counter(clip.text for clip in library.clips()) == Counter(row["text"] for row in portions["train"].values())
     assert {clip.licence for clip in library.clips()} == {"ours"}

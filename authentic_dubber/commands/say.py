@@ -84,6 +84,12 @@ OtherVocoder = Annotated[
         "weights), or one of `dub train-vocoder`.",
     ),
 ]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Models of a checkpoint that was trained with paper extractors: the same folder as then."
+    ),
+]
 Underlay = Annotated[
     str | None,
     typer.Option(metavar="keep|duck|none|FILE", help="What lies under the lines; a film with sound needs a choice."),
@@ -112,6 +118,7 @@ def say(
     ban: Bans = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
     vocoder: OtherVocoder = None,
+    model_dir: ModelDir = None,
     commercial_only: CommercialOnly = False,
     lexicon: Lexicon = None,
     language: Annotated[Language, typer.Option(help="Language of the script.")] = Language.en,
@@ -135,7 +142,7 @@ def say(
     job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
     check_script(job)
     folder = choose_checkpoint(checkpoint, commercial_only=commercial_only, vocoder=vocoder)
-    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon, vocoder=vocoder)
+    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon, vocoder=vocoder, models=model_dir)
     with Bar() as bar:
         result = run(job, dubber, bar)
     typer.echo(_as_json(result) if as_json else describe(result, dubber.notice))

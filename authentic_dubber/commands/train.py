@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from .library_build import Device as ModelDevice
+from .library_build import Extractors, ModelBatch, ModelDir, Precision, PrecisionChoice, opened, read_by
+
 Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes; run again to go on.")]
 Seed = Annotated[int, typer.Option(help="Of weights, batches and dropout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -29,13 +32,24 @@ def prepare(
     data: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that holds the corpora.")],
     cache: Annotated[Path, typer.Argument(help="Folder for the prepared corpus.")],
     corpora: Annotated[str, typer.Option(help="Comma-separated corpus names.")] = "kathleen,ravdess,nemo,grid,sayings",
+    extractors: Extractors = "light",
+    model_dir: ModelDir = None,
+    device: ModelDevice = "auto",
+    precision: Precision = PrecisionChoice.auto,
+    model_batch: ModelBatch = 4,
+    aligner_steps: Annotated[int, typer.Option(min=1, help="Updates of the aligner of symbols and sound.")] = 800,
     seed: Seed = 0,
 ) -> None:
-    """Decode, align and illustrate corpora; interrupted, it goes on where it was."""
+    """Decode, align and illustrate corpora; interrupted, it goes on where it was.
+
+    What reads pictures, words and sound is kept with the corpus, and `dub train` makes a model for its vectors.
+    """
     from authentic_dubber.training.prepare import PrepareConfig
     from authentic_dubber.training.prepare import prepare as run
 
-    made = run(data, cache, PrepareConfig(corpora=tuple(corpora.split(",")), seed=seed))
+    readers = opened(read_by(extractors, model_dir, device, precision, model_batch), here=True)
+    config = PrepareConfig(corpora=tuple(corpora.split(",")), aligner_steps=aligner_steps, seed=seed)
+    made = run(data, cache, config, readers)
     typer.echo(f"{cache}: {len(made.entries)} utterances, {len(made.training_rows())} of them for training")
 
 

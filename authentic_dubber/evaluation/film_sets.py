@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from authentic_dubber.librarian import BuildJob, build_library
+from authentic_dubber.extraction import Extraction, looked_at
+from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
 from authentic_dubber.slot import evenly
 from library_builder.atomic import whole_file
-from library_builder.build import BuildConfig
+from library_builder.face import track_of
 from library_builder.media import MediaError, read_frames, read_wave
 from library_builder.readers import Readers
 from library_builder.types import QUERY_MODALITIES, space_width
@@ -131,9 +132,18 @@ def write_sheets(folder: Path, lines: Sequence[FilmLine]) -> list[Path]:
 
 
 def build_training_library(
-    folder: Path, lines: Sequence[FilmLine], sheets: Sequence[Path], licence: str | None
+    folder: Path,
+    lines: Sequence[FilmLine],
+    sheets: Sequence[Path],
+    licence: str | None,
+    extraction: Extraction | None = None,
+    readers: Readers | None = None,
 ) -> tuple[Library, tuple[str, ...]]:
     """The library of the training portion, and of nothing else; and what could not be read, with the reason.
+
+    Args:
+        extraction: what reads; the light extractors by default.
+        readers: those, where they are loaded already.
 
     Raises:
         ValueError: there is no line, or none of them can be read.
@@ -147,7 +157,10 @@ def build_training_library(
             bar.total = total
             bar.update(done - bar.n)
 
-        result = build_library(BuildJob(folder, media, tuple(sheets), licence=licence), progress=progress)
+        using = extraction or Extraction()
+        options = BuildOptions(config=using.config(), load=using.load)
+        job = BuildJob(folder, media, tuple(sheets), licence=licence)
+        result = build_library(job, readers, progress=progress, options=options)
     return Library.open(folder), result.troubles
 
 
@@ -266,7 +279,7 @@ def look_at(line: FilmLine, readers: Readers) -> Sight:
         ValueError: fewer than two pictures.
         library_builder.media.MediaError: the film cannot be read.
     """
-    config = BuildConfig()
+    config = looked_at(readers)
     frames = list(read_frames(line.media, start=line.start, end=line.end, max_height=config.max_height))
     if len(frames) < 2:
         raise ValueError(f"expected two pictures or more in its cue, got {len(frames)}")
@@ -281,19 +294,19 @@ def look_at(line: FilmLine, readers: Readers) -> Sight:
         else np.asarray(reading.emotion.vector, np.float32)
         for name, reading in found.items()
     }
-    lips = readers.lips.read(frames, readers.face.read(frames).track)
+    lips = readers.lips.read(frames, track_of(readers.face, frames))
     return Sight(own, lips.features.astype(np.float32), lips.opening.astype(np.float32))
 
 
 def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting, corpus: str, sight: Sight) -> None:
-    own = f"{_named(line.id)}.wav"
-    voice, reference = f"{corpus}/{_named(line.speaker)}", own if setting != "3.0" else None
+    own = f"{file_name(line.id)}.wav"
+    voice, reference = f"{corpus}/{file_name(line.speaker)}", own if setting != "3.0" else None
     waves = {} if reference is None else {own: read_wave(line.media, sample_rate=RATE, start=line.start, end=line.end)}
     if isinstance(lent, Path):
-        name, voice = f"{_named(lent.stem)}.wav", f"unseen/{_named(lent.stem)}"
+        name, voice = f"{file_name(lent.stem)}.wav", f"unseen/{file_name(lent.stem)}"
         waves[name] = read_wave(lent, sample_rate=RATE)
     else:
-        name = f"{_named(lent.id)}.wav"
+        name = f"{file_name(lent.id)}.wav"
         waves[name] = read_wave(lent.media, sample_rate=RATE, start=lent.start, end=lent.end)
     for file, wave in waves.items():
         if not len(wave):
@@ -301,14 +314,14 @@ def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting,
     draft.waves.update(waves)
     draft.cases.append(
         Case(
-            id=_named(line.id),
+            id=file_name(line.id),
             text=line.text,
             language="en",
             voice=voice,
             emotion=line.emotion,
             prompt=f"waves/{name}",
             reference=None if reference is None else f"waves/{reference}",
-            film=_named(line.film),
+            film=file_name(line.film),
             slot_seconds=line.end - line.start,
         )
     )
@@ -318,6 +331,6 @@ def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting,
     draft.mouth.append(sight.mouth)
 
 
-def _named(name: str) -> str:
+def file_name(name: str) -> str:
     """A name as a file may have it: V2C's ids hold an `@`."""
     return re.sub(r"[^\w.-]", "-", name).lstrip(".") or "unnamed"

@@ -1,6 +1,6 @@
 """The prepared corpus on disk: one flat wave file and named features beside it, read by memory map.
 
-index.json          utterances in order: who, what, licence, where its samples lie
+index.json          utterances in order: who, what, licence, where its samples lie; and which extractors read them
 waves.i16           all samples, one after another
 <feature>.npy       one row per utterance, or with <feature>.offsets.npy a ragged run of rows per utterance
 """
@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from library_builder.extractors import extractor_facts
+
 from .corpora import Utterance
 from .heldout import is_held_out
+
+if TYPE_CHECKING:
+    from library_builder.readers import Readers
 
 SCHEMA = 1
 INT16_SCALE = 32768.0
@@ -46,6 +51,7 @@ class Entry:
     start: float
     offset: int
     samples: int
+    held_out: bool = False
 
     @property
     def voice(self) -> str:
@@ -65,7 +71,33 @@ class Entry:
             self.emotion,
             Path(self.media),
             self.has_picture,
+            held_out=self.held_out,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBy:
+    """Whose vectors a prepared corpus holds.
+
+    Attributes:
+        spaces: of each modality.
+        lip_space: of its lips.
+        extractors: what each reader says of itself: its models, their revisions, checksums and licences.
+    """
+
+    spaces: Mapping[str, str]
+    lip_space: str
+    extractors: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def of(cls, readers: Readers) -> ReadBy:
+        """What these readers are."""
+        spaces: dict[str, str] = {modality: space for modality, space in readers.spaces().items()}
+        return cls(spaces, readers.lips.space, extractor_facts(readers))
+
+    def told(self) -> str:
+        """The spaces, for people."""
+        return ", ".join([*(f"{name} {space}" for name, space in self.spaces.items()), f"lips {self.lip_space}"])
 
 
 class Cache:
@@ -86,6 +118,8 @@ class Cache:
             raise ValueError(f"{path}: expected schema {SCHEMA}, got {index['schema']}")
         self.sample_rate: int = index["sample_rate"]
         self.entries: tuple[Entry, ...] = tuple(Entry(**entry) for entry in index["entries"])
+        self.read_by = ReadBy(**index["read_by"]) if "read_by" in index else None
+        """None in a corpus that was prepared before this was written down: by the light readers."""
 
     @cached_property
     def _waves(self) -> npt.NDArray[np.int16]:
@@ -145,10 +179,13 @@ def save_ragged(folder: Path, feature: str, runs: Sequence[npt.NDArray[Any]]) ->
     _save(folder / f"{feature}.npy", np.concatenate(list(runs)))
 
 
-def save_index(folder: Path, sample_rate: int, entries: Sequence[Entry]) -> None:
+def save_index(folder: Path, sample_rate: int, entries: Sequence[Entry], read_by: ReadBy | None = None) -> None:
     """Write the index, atomically."""
-    records = [{name: getattr(entry, name) for name in Entry.__slots__} for entry in entries]
-    text = json.dumps({"schema": SCHEMA, "sample_rate": sample_rate, "entries": records}, ensure_ascii=False, indent=0)
+    index: dict[str, Any] = {"schema": SCHEMA, "sample_rate": sample_rate}
+    if read_by is not None:
+        index["read_by"] = asdict(read_by)
+    index["entries"] = [{name: getattr(entry, name) for name in Entry.__slots__} for entry in entries]
+    text = json.dumps(index, ensure_ascii=False, indent=0)
     temporary = folder / "index.json.part"
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -21,6 +21,8 @@ _NEMO_NAMES = {
     "sadness": "sad",
     "surprised": "surprised",
 }
+_V2C_NAMES = {"disgusted": "disgust"}
+"""Where its names are others; its `other` is no label of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class Utterance:
         emotion: one of `EMOTIONS`, or None where the corpus has no such label.
         media: the sound, or the video with sound.
         has_picture: whether `media` shows the speaker.
+        start, end: seconds into `media`; all of it by default.
+        licence: of this recording, where the corpus has none of its own.
+        held_out: its corpus keeps it from training.
     """
 
     id: str
@@ -45,6 +50,10 @@ class Utterance:
     emotion: str | None
     media: Path
     has_picture: bool = False
+    start: float = 0.0
+    end: float | None = None
+    licence: str | None = None
+    held_out: bool = False
 
     @property
     def key(self) -> str:
@@ -116,6 +125,40 @@ def _sayings(folder: Path) -> Iterator[Utterance]:
         yield from _present(Utterance(row["id"], SAYINGS, row["speaker"], "en", row["text"], row["emotion"], media))
 
 
+def _films(folder: Path) -> Iterator[Utterance]:
+    """Lines of a user's own films where those lie, as `film_corpus` writes them down."""
+    for number, row in enumerate(_rows(folder), start=2):
+        try:
+            yield _of_film(folder, row)
+        except (KeyError, TypeError, ValueError) as error:
+            place = f"{folder / 'metadata.tsv'}: row {number}"
+            raise ValueError(f"{place}: expected {', '.join(FILM_COLUMNS)}, got {error}") from error
+
+
+def _of_film(folder: Path, row: dict[str, str]) -> Utterance:
+    media, emotion = folder / row["media"], _V2C_NAMES.get(row["emotion"], row["emotion"])
+    if not media.is_file():
+        raise FileNotFoundError(f"{media}: expected the film of line {row['id']}, there is none")
+    return Utterance(
+        row["id"],
+        FILMS,
+        row["speaker"],
+        row["language"],
+        row["text"],
+        emotion if emotion in EMOTIONS else None,
+        media,
+        has_picture=True,
+        start=float(row["start"]),
+        end=float(row["end"]),
+        licence=row["licence"] or None,
+        held_out=row["split"] != "train",
+    )
+
+
+FILMS = "v2c"
+"""Lines of a user's own films, in V2C-Animation's manner."""
+OWN_LICENCE = "films of your own"
+FILM_COLUMNS = ("id", "split", "speaker", "language", "text", "emotion", "media", "start", "end", "licence")
 SAYINGS = "sayings"
 """Lines whose words carry feeling, spoken by synthetic voices: they teach what words mean, not how people sound."""
 
@@ -125,6 +168,7 @@ CORPORA = {
     "nemo": Corpus("nemo", "CC-BY-NC-SA-4.0", _nemo),
     "grid": Corpus("grid", "CC-BY-4.0", _grid),
     "vctk": Corpus("vctk", "CC-BY-4.0", _vctk),
+    FILMS: Corpus(FILMS, OWN_LICENCE, _films),
     SAYINGS: Corpus(SAYINGS, "synthetic", _sayings),
 }
 

@@ -61,7 +61,7 @@ def train_aligner(cache: Cache, symbol_count: int, mels: int, *, steps: int, bat
     rows = np.array(cache.training_rows())
     bar = tqdm(range(steps), desc="aligner", unit="step")
     for step in bar:
-        drawn = rng.choice(rows, size=4 * batch, replace=False)
+        drawn = rng.choice(rows, size=4 * batch, replace=len(rows) < 4 * batch)
         drawn = drawn[np.argsort([mel.offsets[i + 1] - mel.offsets[i] for i in drawn])]
         start = int(rng.integers(4)) * batch
         ids, frames, prior, n, t = _stack([_example(symbols, mel, int(i)) for i in drawn[start : start + batch]])

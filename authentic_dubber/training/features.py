@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from authentic_dubber.speaker import SpeakerEncoder
 from authentic_dubber.text import TextFrontend
-from library_builder.audio import LIGHT_AUDIO, emotion_of
+from library_builder.audio import LIGHT_AUDIO, AudioReader, emotion_of
 from library_builder.types import space_width
 from library_builder.voice import FRAMES_PER_SECOND, track_voice
 from vocoder import MelConfig, log_mel
@@ -54,20 +54,28 @@ def prepare_speakers(cache: Cache, encoder: SpeakerEncoder) -> None:
     save_rows(cache.folder, "speaker", np.stack(rows).astype(np.float16))
 
 
-def prepare_voices(cache: Cache, mel: MelConfig) -> None:
+def prepare_voices(cache: Cache, mel: MelConfig, reader: AudioReader | None = None) -> None:
     """`own_audio`: the emotion vector of each recording, zero where it has none; and `pitch`: per mel frame, semitones
     above 55 Hz, carried on through unvoiced frames, and whether the frame is voiced.
+
+    Args:
+        reader: gives the vectors; the light one, whose tracks are those of the pitch, by default.
     """
     if cache.has("pitch"):
         return
     frames = cache.ragged("mel")
-    vectors = np.zeros((len(cache.entries), space_width(LIGHT_AUDIO)), dtype=np.float16)
+    space = LIGHT_AUDIO if reader is None else reader.space
+    vectors = np.zeros((len(cache.entries), space_width(space)), dtype=np.float16)
     runs = []
     for i in tqdm(range(len(cache.entries)), desc="voices", unit="clip"):
-        tracks = track_voice(cache.wave(i), cache.sample_rate)
+        wave = cache.wave(i)
+        tracks = track_voice(wave, cache.sample_rate)
+        if reader is not None and space != LIGHT_AUDIO and (heard := reader.read(wave, cache.sample_rate)) is not None:
+            vectors[i] = heard.emotion.vector
         track = np.zeros((len(frames[i]), 2), dtype=np.float32)
         if tracks is not None:
-            vectors[i] = emotion_of(tracks).vector
+            if space == LIGHT_AUDIO:
+                vectors[i] = emotion_of(tracks).vector
             at = np.array([mel.seconds(t) for t in range(len(track))]) * FRAMES_PER_SECOND
             track[:, 1] = tracks.voiced[np.clip(np.rint(at).astype(int), 0, len(tracks.voiced) - 1)]
             if tracks.voiced.any():

@@ -1,6 +1,6 @@
 """The recordings no training may see, here or later: a committed list that the loader consults and refuses by.
 
-The rules name whole actors where a corpus has them, and ids where it does not.
+The rules name whole actors where a corpus has them, and ids where it does not. A user's own corpus says it itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ def _rules() -> dict[str, dict[str, frozenset[str]]]:
 def is_held_out(utterance: Utterance) -> bool:
     """Whether a recording is kept for evaluation."""
     rules = _rules().get(utterance.corpus, {})
-    return utterance.id in rules.get("ids", frozenset()) or utterance.speaker in rules.get("speakers", frozenset())
+    return (
+        utterance.held_out
+        or utterance.id in rules.get("ids", frozenset())
+        or utterance.speaker in rules.get("speakers", frozenset())
+    )
 
 
 def training_part(utterances: Iterable[Utterance]) -> list[Utterance]:

@@ -168,7 +168,7 @@ def _pack_index(cache: Cache, rows: npt.NDArray[np.int64], filling: Path) -> lis
         entry = cache.entries[i]
         entries.append(replace(entry, offset=offset, media=_media(entry)))
         offset += entry.samples
-    save_index(filling, cache.sample_rate, entries)
+    save_index(filling, cache.sample_rate, entries, cache.read_by)
     plain = filling / INDEX.removesuffix(".xz")
     (filling / INDEX).write_bytes(lzma.compress(plain.read_bytes()))
     plain.unlink()

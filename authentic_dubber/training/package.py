@@ -113,7 +113,7 @@ def _card(cache: Cache, name: str, made: dict[str, Any]) -> dict[str, Any]:
     hours = {entry.corpus: 0.0 for entry in entries}
     for entry in entries:
         hours[entry.corpus] += entry.samples / cache.sample_rate / 3600
-    licences = sorted({entry.licence for entry in entries}, key=_STRICTNESS.index)
+    licences = sorted({entry.licence for entry in entries}, key=_strictness)
     corpora = {
         corpus: {
             "recordings": seen[corpus],
@@ -128,7 +128,17 @@ def _card(cache: Cache, name: str, made: dict[str, Any]) -> dict[str, Any]:
         "phones_per_second": phones_per_second(cache, rows),
         **made,
     }
-    return {"name": name, "licences": licences, "notice": _NOTICES[licences[0]], "facts": facts}
+    return {"name": name, "licences": licences, "notice": _notice(licences[0]), "facts": facts}
+
+
+def _strictness(licence: str) -> tuple[int, str]:
+    """Strictest first: what a user's own recordings allow is not known here."""
+    return (_STRICTNESS.index(licence) if licence in _STRICTNESS else -1), licence
+
+
+def _notice(licence: str) -> str:
+    unknown = f"this voice learned from recordings under another licence ({licence}): see what they allow"
+    return _NOTICES.get(licence, unknown)
 
 
 def loudness_of_feelings(cache: Cache) -> dict[str, float]:

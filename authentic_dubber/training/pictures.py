@@ -17,12 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from authentic_dubber.extraction import looked_at
 from authentic_dubber.slot import evenly
 from authentic_dubber.theatre.films import Film, make_film
 from authentic_dubber.theatre.mouth import mouth_opening
 from authentic_dubber.theatre.puppet import LABELS, Controls, Label, Puppet
 from authentic_dubber.theatre.stage import mouth_crops, sample_pictures
-from library_builder.lips import CROP_PIXELS, crop_features
+from library_builder.build import BuildConfig
+from library_builder.face import track_of
+from library_builder.lips import CROP_PIXELS
 from library_builder.media import read_frames
 from library_builder.readers import Readers
 from library_builder.types import Frame, Modality, Reading, space_width
@@ -79,24 +82,24 @@ class Direction:
     opening: npt.NDArray[np.floating]
     seed: int
 
-    def pictures(self, count: int) -> list[Frame]:
-        """A few pictures of the staged recording."""
+    def pictures(self, count: int, size: tuple[int, int] = SIZE) -> list[Frame]:
+        """A few pictures of the staged recording, of a height and width."""
         return sample_pictures(
             self.puppet,
             self.controls,
             self.opening,
             FPS,
             count,
-            size=SIZE,
+            size=size,
             style=self.film.style,
             seed=self.seed,
             place=self.film.place,
         )
 
-    def crops(self) -> npt.NDArray[np.uint8]:
-        """The mouth in every frame, grey, (V, h, w)."""
+    def crops(self, pixels: int = CROP_PIXELS) -> npt.NDArray[np.uint8]:
+        """The mouth in every frame, grey, in squares of so many pixels, (V, P, P)."""
         style = self.film.style
-        crops = mouth_crops(self.opening, self.puppet, self.seed, CROP_PIXELS, controls=self.controls, style=style)
+        crops = mouth_crops(self.opening, self.puppet, self.seed, pixels, controls=self.controls, style=style)
         return np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]).astype(np.uint8)
 
 
@@ -152,19 +155,22 @@ def prepare_looks(cache: Cache, readers: Readers, theatre: Theatre, *, frames: i
     `own_captions` are the captions alone, for training to join them with other words.
 
     Args:
-        frames: pictures per utterance that the readers see.
+        frames: pictures per utterance that light readers see; pretrained ones see as many as of a library's clip.
     """
     if cache.has("own_captions"):
         return
     spaces: dict[Modality, str] = {"scene": readers.scene.space, "face": readers.face.space, "text": readers.text.space}
     rows = {m: np.zeros((len(cache.entries), space_width(s)), dtype=np.float16) for m, s in spaces.items()}
     captions = np.zeros_like(rows["text"])
+    config, size = looked_at(readers), SIZE
+    if config != BuildConfig():
+        frames, size = config.frames_per_clip, (config.max_height, config.max_height * 16 // 9)
     for i, entry in enumerate(tqdm(cache.entries, desc="pictures", unit="clip")):
         shown: Sequence[Frame] = ()
         if entry.has_picture:
-            shown = evenly(_film(entry, cache), frames)
+            shown = evenly(_film(entry, cache, config), frames)
         elif theatre.numbers[i] >= 0:
-            shown = theatre.direct(i).pictures(frames)
+            shown = theatre.direct(i).pictures(frames, size)
         told: dict[str, str] = {}
         for modality, reading in readings(shown, readers, entry.text).items():
             rows[modality][i] = reading.emotion.vector
@@ -183,20 +189,20 @@ def prepare_lips(cache: Cache, readers: Readers, theatre: Theatre) -> None:
     """`lips`: features at the video's rate over the recording; real mouths where there are, drawn ones elsewhere."""
     if cache.has("lips"):
         return
-    runs = []
+    runs, config = [], looked_at(readers)
     for i, entry in enumerate(tqdm(cache.entries, desc="lips", unit="clip")):
         if entry.has_picture:
-            film = _film(entry, cache)
-            features = readers.lips.read(film, readers.face.read(film).track).features
+            film = _film(entry, cache, config)
+            features = readers.lips.read(film, track_of(readers.face, film)).features
         else:
-            features = crop_features(theatre.direct(i).crops())
+            features = readers.lips.features(theatre.direct(i).crops(readers.lips.crop_pixels))
         runs.append(features.astype(np.float16))
     save_ragged(cache.folder, "lips", runs)
 
 
-def _film(entry: Entry, cache: Cache) -> list[Frame]:
+def _film(entry: Entry, cache: Cache, config: BuildConfig) -> list[Frame]:
     end = entry.start + entry.samples / cache.sample_rate
-    return list(read_frames(Path(entry.media), start=entry.start, end=end, max_height=270))
+    return list(read_frames(Path(entry.media), start=entry.start, end=end, max_height=config.max_height))
 
 
 def readings(frames: Sequence[Frame], readers: Readers, text: str) -> dict[Modality, Reading]:

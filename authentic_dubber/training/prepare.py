@@ -17,7 +17,7 @@ from library_builder.types import MODALITIES
 from vocoder import MelConfig
 from vocoder.storage import write_tensors
 
-from .cache import Cache
+from .cache import Cache, ReadBy
 from .corpora import EMOTIONS, SAYINGS, read_corpora
 from .durations import prepare_durations, train_aligner
 from .features import prepare_mels, prepare_speakers, prepare_symbols, prepare_voices
@@ -49,16 +49,27 @@ def vocabulary(readers: Readers) -> Vocabulary:
     return Vocabulary(INVENTORY_NAME, SYMBOL_COUNT, spaces, readers.lips.space, EMOTIONS)
 
 
-def prepare(data: Path, folder: Path, config: PrepareConfig) -> Cache:
+def vocabulary_of(cache: Cache) -> Vocabulary:
+    """The same, by what a prepared corpus says of the readers it was read by."""
+    if cache.read_by is None:
+        return vocabulary(build_readers("light"))
+    return Vocabulary(INVENTORY_NAME, SYMBOL_COUNT, cache.read_by.spaces, cache.read_by.lip_space, EMOTIONS)
+
+
+def prepare(data: Path, folder: Path, config: PrepareConfig, readers: Readers | None = None) -> Cache:
     """Corpora below `data` to a prepared corpus in `folder`.
+
+    Args:
+        readers: what reads pictures, words and sound; the light ones by default.
 
     Raises:
         FileNotFoundError: a corpus is not there.
-        ValueError: the folder was prepared with other settings.
+        ValueError: the folder was prepared with other settings or readers.
         library_builder.media.MediaError: a recording cannot be read.
     """
     _same_settings(folder, config)
-    cache, readers = prepare_sound(data, folder, config), build_readers("light")
+    readers = readers or build_readers("light")
+    cache = prepare_sound(data, folder, config, readers)
     if not cache.has("durations"):
         aligner = train_aligner(
             cache,
@@ -77,23 +88,34 @@ def prepare(data: Path, folder: Path, config: PrepareConfig) -> Cache:
     return cache
 
 
-def prepare_sound(data: Path, folder: Path, config: PrepareConfig) -> Cache:
+def prepare_sound(data: Path, folder: Path, config: PrepareConfig, readers: Readers) -> Cache:
     """The features that need no picture: waves, mels, symbols, speakers, pitch and how each recording sounds."""
-    mel = MelConfig()
+    mel, read_by = MelConfig(), ReadBy.of(readers)
     if not (folder / "index.json").is_file():
         recorded = tuple(name for name in config.corpora if name != SAYINGS)
         utterances = read_corpora(data, recorded)
         if SAYINGS in config.corpora:
             make_sayings(folder, seed=config.seed)
             utterances += read_corpora(folder, (SAYINGS,))
-        prepare_waves(utterances, folder, mel.sample_rate)
+        prepare_waves(utterances, folder, mel.sample_rate, read_by)
     cache = Cache(folder)
+    _same_readers(cache, read_by)
     prepare_mels(cache, mel)
     with Espeak() as espeak:
         prepare_symbols(cache, TextFrontend(espeak))
     prepare_speakers(cache, GE2E())
-    prepare_voices(cache, mel)
+    prepare_voices(cache, mel, readers.audio)
     return cache
+
+
+def _same_readers(cache: Cache, wanted: ReadBy) -> None:
+    """Nor would one of two readers' vectors be a corpus: spaces tell weights and prompts apart."""
+    got = cache.read_by or ReadBy.of(build_readers("light"))
+    if (got.spaces, got.lip_space) != (wanted.spaces, wanted.lip_space):
+        raise ValueError(
+            f"{cache.folder}: expected extractors of the spaces it was begun in ({got.told()}), got {wanted.told()}; "
+            "choose another folder"
+        )
 
 
 def _same_settings(folder: Path, config: PrepareConfig) -> None:

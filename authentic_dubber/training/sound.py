@@ -13,14 +13,19 @@ from tqdm import tqdm
 from authentic_dubber.levels import TARGET_DBFS, level_dbfs, trimmed_span
 from library_builder.media import read_wave
 
-from .cache import INT16_SCALE, Entry, save_index
+from .cache import INT16_SCALE, Entry, ReadBy, save_index
 from .corpora import CORPORA, Utterance
 
 PEAK_LIMIT = 0.97
 
 
-def prepare_waves(utterances: Sequence[Utterance], folder: Path, sample_rate: int) -> None:
+def prepare_waves(
+    utterances: Sequence[Utterance], folder: Path, sample_rate: int, read_by: ReadBy | None = None
+) -> None:
     """Write `waves.i16` and `index.json`.
+
+    Args:
+        read_by: what will read their pictures, words and sound.
 
     Raises:
         library_builder.media.MediaError: a recording cannot be read.
@@ -28,10 +33,10 @@ def prepare_waves(utterances: Sequence[Utterance], folder: Path, sample_rate: in
     folder.mkdir(parents=True, exist_ok=True)
     waves, starts = [], []
     for utterance in tqdm(utterances, desc="decoding", unit="clip"):
-        wave = read_wave(utterance.media, sample_rate=sample_rate)
+        wave = read_wave(utterance.media, sample_rate=sample_rate, start=utterance.start, end=utterance.end)
         first, last = trimmed_span(wave, sample_rate)
         waves.append(wave[first:last].copy())
-        starts.append(first / sample_rate)
+        starts.append(utterance.start + first / sample_rate)
     levels: dict[str, list[float]] = defaultdict(list)
     for utterance, wave in zip(utterances, waves, strict=True):
         levels[utterance.voice].append(level_dbfs(wave))
@@ -48,7 +53,7 @@ def prepare_waves(utterances: Sequence[Utterance], folder: Path, sample_rate: in
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / "waves.i16")
-    save_index(folder, sample_rate, entries)
+    save_index(folder, sample_rate, entries, read_by)
 
 
 def _entry(utterance: Utterance, start: float, offset: int, samples: int) -> Entry:
@@ -59,10 +64,11 @@ def _entry(utterance: Utterance, start: float, offset: int, samples: int) -> Ent
         language=utterance.language,
         text=utterance.text,
         emotion=utterance.emotion,
-        licence=CORPORA[utterance.corpus].licence,
+        licence=utterance.licence or CORPORA[utterance.corpus].licence,
         media=str(utterance.media),
         has_picture=utterance.has_picture,
         start=start,
         offset=offset,
         samples=samples,
+        held_out=utterance.held_out,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from authentic_dubber.narrowing import narrowed
 from authentic_dubber.speaker import GE2E
 from authentic_dubber.synthesizer import Synthesizer
 from library_builder.atomic import whole_file
-from library_builder.readers import build_readers
 from vocoder.harmonic import HarmonicConfig
 from vocoder.mel import MelConfig
 from vocoder.storage import MODEL, load_strictly, read_tensors, write_tensors
@@ -34,7 +34,7 @@ from .ears import FeelingEar, SpeakerEar, teach_feeling
 from .loop import Schedule, train
 from .pictures import Programme
 from .pitch_reader import teach_pitch
-from .prepare import vocabulary
+from .prepare import vocabulary_of
 from .rehearsal import NOT_REHEARSED, Rehearsal
 from .team import join_team
 from .waves import CorpusWaves
@@ -55,7 +55,7 @@ class AcousticRun:
     Attributes:
         size: of the model, see `build_config`.
         steps: updates in all; the size's own number by default.
-        shares: how often each corpus is drawn, by name; `STARTER_SHARES` by default.
+        shares: how often each corpus is drawn, by name; see `shares_of`.
         start_from: an `acoustic/` folder to begin with. Weights of the same name and shape are taken over, the rest
             begins fresh, so that a model may grow.
         director_steps: updates of the director alone before the voice; by default 1500, and none where it is not heard.
@@ -115,7 +115,7 @@ def train_acoustic(cache: Path, run: Path, choice: AcousticRun) -> str:
         ValueError: unknown size, the run folder holds another training, or what `train` refuses.
     """
     prepared = Cache(cache)
-    config = run_config(choice)
+    config, shares = run_config(choice, prepared), shares_of(prepared, choice.shares)
     programme = Programme()
     kept = [number for number in range(programme.films) if programme.is_kept(number)]
     with join_team(resolve_device(choice.device)) as team:
@@ -127,7 +127,7 @@ def train_acoustic(cache: Path, run: Path, choice: AcousticRun) -> str:
             fresh = not checkpoints(run / "checkpoints")
             weights = _first_weights(config, prepared, choice, kept) if fresh else None
         team.wait()
-        corpus = Corpus(prepared, config, weights=choice.shares or STARTER_SHARES, kept_films=kept)
+        corpus = Corpus(prepared, config, weights=shares, kept_films=kept)
         judged = config.train.rehearsed and config.train.total_steps
         return train(
             corpus,
@@ -148,17 +148,33 @@ def _schedule(config: DubberConfig, choice: AcousticRun) -> Schedule:
     return Schedule(log_every=often, bf16=choice.bf16, parts=choice.parts)
 
 
-def run_config(choice: AcousticRun) -> DubberConfig:
-    """The model and training that a run asks for, in the light readers' spaces."""
-    config = build_config(choice.size, vocabulary(build_readers("light")))
+def run_config(choice: AcousticRun, cache: Cache) -> DubberConfig:
+    """The model and training that a run asks for, in the spaces of the corpus's readers."""
+    config = build_config(choice.size, vocabulary_of(cache))
     if choice.width is not None:
         config = narrowed(config, choice.width)
     return replace(config, train=choice.train_config(config.train))
 
 
+def shares_of(cache: Cache, told: Mapping[str, float] | None) -> Mapping[str, float]:
+    """How often each corpus is drawn: as told, else as the starter's were, else every recording alike.
+
+    Raises:
+        ValueError: no recording that a training may see would ever be drawn.
+    """
+    seen = Counter(cache.entries[i].corpus for i in cache.training_rows())
+    if told is None and not any(name in STARTER_SHARES for name in seen):
+        told = {name: float(number) for name, number in seen.items() if name != SAYINGS}
+    shares = STARTER_SHARES if told is None else told
+    if not any(shares.get(name, 0.0) > 0 for name in seen):
+        got = ", ".join(shares) or "none"
+        raise ValueError(f"expected weights of corpora that are there ({', '.join(seen) or 'none'}), got {got}")
+    return shares
+
+
 def _rehearsal(corpus: Corpus, run: Path, choice: AcousticRun) -> Rehearsal:
     """With the run's own feeling ear, so that a resumed training is judged as it was before."""
-    shares = choice.shares or STARTER_SHARES
+    shares = shares_of(corpus.cache, choice.shares)
     kept, config, ear = run / EAR.format(choice.seed), corpus.config, None
     entries = corpus.cache.entries
     heard = [int(i) for i in corpus.rows if shares.get(entries[i].corpus) and entries[i].emotion in config.emotions]
@@ -241,6 +257,6 @@ def _first_weights(
     if ahead is None:
         ahead = DIRECTOR_STEPS if config.felt else 0
     if ahead and not choice.words_only:
-        corpora = (*(choice.shares or STARTER_SHARES), SAYINGS)
+        corpora = (*shares_of(cache, choice.shares), SAYINGS)
         teach_director(model, cache, kept_films=kept, steps=ahead, seed=choice.seed, corpora=corpora)
     return model.state_dict()

@@ -19,7 +19,7 @@ from library_builder.checksum import file_digest
 from library_builder.manifest import check_relative
 from vocoder.mel import MelConfig
 
-from .cache import INT16_SCALE, SCHEMA, Cache, Entry, save_index, save_ragged, save_rows
+from .cache import INT16_SCALE, SCHEMA, Cache, Entry, ReadBy, save_index, save_ragged, save_rows
 from .features import prepare_mels
 from .pack import INDEX, MANIFEST, PACK_SCHEMA, SETTINGS, array_name, strip_name, travels
 from .strips import read_strip
@@ -43,7 +43,7 @@ def unpack(pack: Path, folder: Path) -> Cache:
         _unpack_feature(opened, name, folder)
     if SETTINGS in opened.sha256:
         shutil.copyfile(opened.file(SETTINGS), folder / SETTINGS)
-    save_index(folder, opened.sample_rate, opened.entries)
+    save_index(folder, opened.sample_rate, opened.entries, opened.read_by)
     cache = Cache(folder)
     prepare_mels(cache, MelConfig())
     return cache
@@ -68,6 +68,7 @@ class Pack:
             if not travels(name):
                 raise ValueError(f"{folder / MANIFEST}: expected names of features, got {name!r}")
         self.sample_rate: int = MelConfig().sample_rate
+        self.read_by: ReadBy | None = None
         self.entries = self._read_index()
         if sum(self.strips) != len(self.entries):
             raise ValueError(f"{folder / MANIFEST}: expected {len(self.entries)} recordings, got {sum(self.strips)}")
@@ -101,6 +102,10 @@ class Pack:
                 f"{path}: expected schema {SCHEMA} at {self.sample_rate} Hz, "
                 f"got {index['schema']} at {index['sample_rate']} Hz"
             )
+        try:
+            self.read_by = ReadBy(**index["read_by"]) if "read_by" in index else None
+        except TypeError as error:
+            raise ValueError(f"{path}: read_by: {error}") from error
         offset, entries = 0, []
         for record in index["entries"]:
             try:

@@ -18,7 +18,7 @@ from library_builder.types import Frame
 
 from .faces import LandmarkReader
 from .lip_network import LipNetwork, config_of
-from .mouth_crops import aligned_crops, boxed_crops, normalised, ticks
+from .mouth_crops import CROP_PIXELS, aligned_crops, boxed_crops, normalised, ticks
 from .source import ModelError, ModelSource
 from .weights import fill, read_state
 
@@ -64,6 +64,10 @@ class ResNetTcnLips:
     def space(self) -> str:
         crops = "boxed" if self._mean_face is None else "aligned"
         return f"resnet-tcn-lips-{crops}-{self._source.sha256[:8]}/{self._network.config.widths[-1]}"
+
+    @property
+    def crop_pixels(self) -> int:
+        return CROP_PIXELS
 
     @property
     def weight_files(self) -> tuple[Path, ...]:

@@ -83,6 +83,14 @@ class CaptionedFace:
         """Load the weights now; raises as the models' own."""
         self._captions.ready()
 
+    def track(self, frames: Sequence[Frame]) -> FaceTrack:
+        """Where the face is, without a word about it.
+
+        Shape:
+            boxes (V, 4).
+        """
+        return self._tracker.track(frames)
+
     def read(self, frames: Sequence[Frame]) -> FaceReading:
         """The caption of the face, its vector, and the track."""
         return self.read_all([frames])[0]
