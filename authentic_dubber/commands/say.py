@@ -136,9 +136,8 @@ def say(
     from authentic_dubber.session import run
     from authentic_dubber.wishes import parse_wishes
 
-    wishes = parse_wishes(
-        emotion=emotion or (), emotion_from=emotion_from or (), strength=strength or (), pin=pin or (), ban=ban or ()
-    )
+    asked = {"emotion": emotion, "emotion_from": emotion_from, "strength": strength, "pin": pin, "ban": ban}
+    wishes = parse_wishes(**{name: given or () for name, given in asked.items()})
     job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
     check_script(job)
     folder = choose_checkpoint(checkpoint, commercial_only=commercial_only, vocoder=vocoder)
