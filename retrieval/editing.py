@@ -327,7 +327,7 @@ def _fresh(
             counts["unchanged"] += 1
             continue
         if not replace:
-            raise ValueError(f"clip {id}: expected an id that is free, the library has another clip of this id")
+            raise ValueError(f"clip {id}: expected an id that is free, {segment.told_apart(row, value)}")
         segment.check_replaceable(row, value)
         rows = gone.setdefault(segment.facts.name, set())
         if row in rows:

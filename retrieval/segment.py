@@ -216,6 +216,12 @@ class Segment:
                 "name another film"
             )
 
+    def told_apart(self, row: int, value: bytes) -> str:
+        """How an encoded clip differs from the one of its id in a row, and what to do about it."""
+        old, new = header(self.store.encoded(row)), header(value)
+        other = [name for name in old if old[name] != new.get(name)] or ["vectors"]
+        return f"the library has a clip of this id with other {', '.join(other)}: ask for it to be replaced (--replace)"
+
     def clips(self) -> Iterator[Clip]:
         """Every clip, in order of id."""
         return self.store.iterate()

@@ -25,6 +25,7 @@ from .versions import (
     OldSchema,
     current_version,
     is_file_name,
+    no_library,
     number_of,
     point,
     read_manifest,
@@ -159,11 +160,11 @@ def publish(root: Path, version: str) -> None:
         point(root, version)
 
 
-def rollback(root: Path) -> str:
+def rollback(root: Path) -> tuple[str, str | None]:
     """Make the version current that the current one was made from; the newest before it if that one is gone.
 
     Returns:
-        The version's name.
+        The version's name, and that of the version it was made from where it is gone.
 
     Raises:
         NoLibrary: there is none before.
@@ -181,7 +182,7 @@ def rollback(root: Path) -> str:
             raise NoLibrary(f"expected a version before {current} in {root}, there is none")
         read_manifest(root, target)
         point(root, target)
-        return target
+        return target, parent if parent != target else None
 
 
 def gc(root: Path, keep: int = 3, *, dry: bool = False) -> Collected:
@@ -252,7 +253,7 @@ def status(root: Path) -> LibraryStatus:
 def _known(root: Path) -> tuple[str, ...]:
     names = version_names(root)
     if not names and not (root / CURRENT).is_file():
-        raise NoLibrary(f"expected a library in {root}, got a folder without {CURRENT}: commit clips first")
+        raise no_library(root)
     return names
 
 

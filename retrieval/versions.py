@@ -169,9 +169,12 @@ def version_names(root: Path) -> tuple[str, ...]:
 
 def number_of(name: str) -> int:
     """The number in a version's name."""
-    match = VERSION_NAME.fullmatch(name)
-    assert match is not None, name
-    return int(match[1])
+    return int(name[1:].partition("-")[0])
+
+
+def no_library(root: Path) -> NoLibrary:
+    """The error of a folder without a version."""
+    return NoLibrary(f"expected a library in {root}, got no {CURRENT} there: build one, or run its build again")
 
 
 def current_version(root: Path) -> str:
@@ -185,7 +188,7 @@ def current_version(root: Path) -> str:
     try:
         name = pointer.read_text(encoding="utf-8", errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NoLibrary(f"expected a library in {root}, got a folder without {CURRENT}: commit clips first") from error
+        raise no_library(root) from error
     if not VERSION_NAME.fullmatch(name):
         raise DirtyVersion(f"{pointer}: expected a version such as 'v0001-0a1b2c3d', got {name[:80]!r}")
     return name
@@ -346,8 +349,8 @@ def schema_of(root: Path, version: str) -> int | None:
 def _manifest_text(manifest: Manifest) -> str:
     """The one text of a manifest. Its last word is its own checksum, so that no byte of it can change unnoticed."""
     values = {**asdict(manifest.facts), **_sums(manifest.facts)}
-    values |= {"schema": manifest.schema, "version": manifest.version, "created": manifest.created}
-    values |= {"files": dict(manifest.files)}
+    files, created = dict(manifest.files), manifest.created
+    values |= {"schema": manifest.schema, "version": manifest.version, "created": created, "files": files}
     return _sealed(values)
 
 

@@ -170,9 +170,11 @@ def test_versions_come_and_go_by_command(films: Path, tmp_path: Path) -> None:
     listed = json.loads(dub("list", root, "--json")[1])
     assert [one["version"] for one in listed] == [first, second, removed["version"]]
     assert [one["kept"] for one in listed] == [True, False, False]
-    assert facts("rollback", root) == {"current": second}
+    assert facts("rollback", root) == {"current": second, "missed": None}
     assert facts("gc", root, "--keep", 1, "--dry-run")["versions"] == []
     assert facts("publish", root, first) and facts("gc", root, "--keep", 1)["versions"] == [second]
+    assert facts("publish", root, removed["version"])
+    assert facts("rollback", root) == {"current": first, "missed": second}, "what it was made from is gone, and told"
     code, output = dub("list", root)
     assert code == 0 and f"{first}" in output and "current, kept" in output
     with builder_lock(root, "testing the lock"), ThreadPoolExecutor() as another:

@@ -83,7 +83,7 @@ def test_adding_again_changes_nothing_and_another_of_the_id_is_refused(tmp_path:
     assert again.version == grown.version == current_version(tmp_path) and again.counts["unchanged"] == 20
     assert Library.open(tmp_path).info()["source"] == {"footage": "b", "kept": 1}
     other = clips[3].with_(text="other words")
-    with pytest.raises(ValueError, match=f"{other.id}.*another clip of this id"):
+    with pytest.raises(ValueError, match=f"{other.id}.*a clip of this id with other .*--replace"):
         add(tmp_path, [other])
     with pytest.raises(ValueError, match="twice"):
         add(tmp_path, [other, other], replace=True)

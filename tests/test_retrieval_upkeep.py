@@ -105,7 +105,7 @@ def test_what_lost_its_licence_is_gone_from_the_disk_after_collecting(tmp_path: 
 
 def test_publishing_and_rolling_back(grown: tuple[Path, list[str]]) -> None:
     root, names = grown
-    assert rollback(root) == names[3] == current_version(root)
+    assert rollback(root) == (names[3], None) and current_version(root) == names[3]
     publish(root, names[0])
     with pytest.raises(NoLibrary, match="before"):
         rollback(root)

@@ -181,7 +181,7 @@ def test_an_index_of_another_faiss_is_refused_with_both_versions(tmp_path: Path)
 
 
 def test_pointers_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(NoLibrary, match="commit clips first"):
+    with pytest.raises(NoLibrary, match="build one"):
         Library.open(tmp_path / "none")
     version = commit(tmp_path, [make_clip(0)])
     with pytest.raises(NoLibrary, match=version):

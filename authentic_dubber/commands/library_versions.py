@@ -166,8 +166,9 @@ def rollback(library: LibraryFolder, as_json: AsJson = False) -> None:
     """Make the version current that LIB's current one was made from."""
     from retrieval.upkeep import rollback as back
 
-    version = back(library)
-    _tell(as_json, {"current": version}, f"{library}: {version} is current")
+    version, missed = back(library)
+    gone = f"; {missed}, which the one before was made from, is gone" if missed else ""
+    _tell(as_json, {"current": version, "missed": missed}, f"{library}: {version} is current{gone}")
 
 
 def gc(

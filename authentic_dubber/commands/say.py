@@ -95,6 +95,10 @@ Underlay = Annotated[
     typer.Option(metavar="keep|duck|none|FILE", help="What lies under the lines; a film with sound needs a choice."),
 ]
 
+Seed = Annotated[
+    int, typer.Option(help="Kept with every take. The starter draws nothing at random: takes are the same for all.")
+]
+
 
 def say(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The film to be dubbed.")],
@@ -107,9 +111,7 @@ def say(
     library: References = None,
     bed: Underlay = None,
     rate: Annotated[int, typer.Option(help="Sample rate of takes and mix, in hertz.")] = 48_000,
-    seed: Annotated[
-        int, typer.Option(help="Kept with every take. The starter draws nothing at random: takes are the same for all.")
-    ] = 0,
+    seed: Seed = 0,
     k: Annotated[int, typer.Option("-k", help="References per modality; 0 speaks without any.")] = 3,
     emotion: Emotions = None,
     emotion_from: Recordings = None,
