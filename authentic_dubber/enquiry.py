@@ -32,11 +32,13 @@ class Enquiry:
         query: one emotion per modality that asks.
         captions: what readers said of what was given, per modality.
         clip: the library's own clip that it is about.
+        notes: what was not found in what was given, and so does not ask.
     """
 
     query: Mapping[Modality, Emotion]
     captions: Mapping[str, str]
     clip: Clip | None = None
+    notes: tuple[str, ...] = ()
 
 
 def enquire(
@@ -72,8 +74,9 @@ def enquire(
     if readers is None:
         raise ValueError("expected readers for words, pictures and sounds, got none")
     readings: dict[Modality, Reading] = {}
+    notes: tuple[str, ...] = ()
     if picture is not None:
-        readings |= _seen(picture, readers)
+        readings, notes = _seen(picture, readers)
     if words is not None:
         read = readers.text.read(words, {})
         if read is None:
@@ -85,7 +88,7 @@ def enquire(
             raise ValueError(f"{sound}: expected a recording of a voice, found no sound in it")
         readings["audio"] = heard
     captions = {str(m): reading.caption for m, reading in readings.items() if reading.caption}
-    return Enquiry({m: reading.emotion for m, reading in readings.items()}, captions)
+    return Enquiry({m: reading.emotion for m, reading in readings.items()}, captions, notes=notes)
 
 
 def answer(library: Library, enquiry: Enquiry, k: int, policy: Policy) -> Retrieved:
@@ -123,7 +126,8 @@ def reasons(hit: Hit, enquiry: Enquiry, policy: Policy) -> str:
     if policy.weights is None:
         return f"rank {hit.rank} by {hit.modality} alone; {said}"
     parts = [f"{policy.weights[m]:g} x {m}" for m in each if policy.weights.get(m)]  # type: ignore[index,call-overload]
-    return f"rank {hit.rank} by the weighted mean of {', '.join(parts)}: {hit.score:+.3f}; {said}"
+    place = f"rank {hit.rank} of those left for {hit.modality}" if policy.distinct else f"rank {hit.rank}"
+    return f"{place} by the weighted mean of {', '.join(parts)}: {hit.score:+.3f}; {said}"
 
 
 def rows(found: Retrieved, enquiry: Enquiry, policy: Policy) -> list[dict[str, Any]]:
@@ -166,23 +170,24 @@ def dump(path: Path, found: Sequence[Mapping[str, Any]], notes: Sequence[str]) -
             raise ValueError(f"expected to dump to a .json or .csv file, got {path}")
 
 
-def _seen(path: Path, readers: Readers) -> dict[Modality, Reading]:
+def _seen(path: Path, readers: Readers) -> tuple[dict[Modality, Reading], tuple[str, ...]]:
+    """What readers see in a picture, and what they miss in it."""
     config, length = looked_at(readers), probe(_there(path)).duration
     frames = list(
         sample_frames(path, start=0.0, end=length, count=config.frames_per_clip, max_height=config.max_height)
     )
     if len(frames) == 1:  # a still does not move
         frames.append(Frame(frames[0].time + SECOND, frames[0].image))
-    face = readers.face.read(frames).reading
+    looked = readers.face.read(frames)
     scene = readers.scene.read(frames)
     found: dict[Modality, Reading] = {}
     if scene is not None:
         found["scene"] = scene
-    if face is not None:
-        found["face"] = face
+    if looked.reading is not None:
+        found["face"] = looked.reading
     if not found:
         raise ValueError(f"{path}: expected a picture that shows something, the readers found nothing")
-    return found
+    return found, tuple(looked.notes)
 
 
 def _there(path: Path) -> Path:

@@ -111,6 +111,7 @@ def test_hits_are_dumped_with_their_scores(built: Path, tmp_path: Path) -> None:
 
 def test_a_picture_asks_by_its_scene_and_weights_join_it_with_words(built: Path, films: Path) -> None:
     found = facts("search", built, "--picture", films / "night.mp4", "-k", 2)
+    assert any("no face" in note for note in found["notes"]), "a face that nobody found does not ask, and that is said"
     assert {hit["film"] for hit in found["scene"]} == {"dusk"}
     night = ("--picture", films / "night.mp4", "--text", "What a wonderful day!", "-k", 1)
     by_words = facts("search", built, *night, "--weights", "text=1")

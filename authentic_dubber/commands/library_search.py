@@ -159,7 +159,7 @@ def _print(
 
     if as_json:
         by_modality = {m: [row for row in told if row["modality"] == m] for m in found.hits}
-        typer.echo(json.dumps({**by_modality, "notes": list(found.notes)}, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps({**by_modality, "notes": [*enquiry.notes, *found.notes]}, ensure_ascii=False, indent=2))
         return
     if explain:
         for modality, caption in enquiry.captions.items():
@@ -173,5 +173,5 @@ def _print(
                 for of, caption in hit.clip.captions.items():
                     typer.echo(f"       {of}: {caption}")
                 typer.echo(f"       label: {hit.clip.label or '(none)'}; licence: {hit.clip.licence or '(none)'}")
-    for note in found.notes:
+    for note in (*enquiry.notes, *found.notes):
         typer.echo(f"note: {note}")
