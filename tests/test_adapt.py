@@ -148,6 +148,7 @@ def test_the_adapted_checkpoint_takes_the_new_library_alone_and_its_card_says_wh
     assert len(told) == 1 and told[0]["new_space"] == "turned-audio/8" and told[0]["from_weights"] == own.weights
 
 
+@pytest.mark.slow
 def test_the_same_pairs_and_seed_make_the_same_bytes(checkpoint: Path, tmp_path: Path) -> None:
     asked = job(checkpoint, tmp_path / "library", "scene")
     outs = [tmp_path / name for name in ("a", "b")]

@@ -234,6 +234,7 @@ def test_a_sweep_goes_on_where_it_was(bench: Bench) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_jobs_come_to_what_one_comes_to(bench: Bench) -> None:
     sweep(study(), bench)
     other = replace(bench, study="other")
