@@ -163,3 +163,31 @@ def _transformers() -> Any:
         cure = 'pip install "authentic-dubber[pretrained]"'
         raise ImportError(f"pretrained readers: expected transformers, which is not installed: {cure}") from error
     return transformers
+
+
+class LazyModel:
+    """A model and its tokenizer, whose weights wait until somebody asks for them.
+
+    Args:
+        kind: the class of transformers that it is.
+    """
+
+    def __init__(self, source: ModelSource, kind: str, place: Place) -> None:
+        self.source, self.place, self._kind = source, place, kind
+        self._model: Any = None
+        self._tokenizer: Any = None
+
+    def ready(self) -> None:
+        """Load the weights now.
+
+        Raises:
+            ModelError: they are damaged, or not of this model.
+            ImportError: transformers is not installed.
+        """
+        if self._model is None:
+            self._tokenizer = load_tokenizer(self.source)
+            self._model = load_model(self.source, self._kind, self.place)
+            self._loaded()
+
+    def _loaded(self) -> None:
+        """What else is to be known once the weights are there."""

@@ -6,11 +6,10 @@ Paper section "Multimodal Reference Footage Library": the reaction's vector is t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from .loading import Place, architecture, load_model, load_tokenizer, words_of
+from .loading import LazyModel, Place, architecture, words_of
 from .source import ModelSource
 
 REACTORS = {"bart": "BartForConditionalGeneration", "t5": "T5ForConditionalGeneration"}
@@ -23,7 +22,7 @@ _NOTHING = ("", "none")
 """What the model answers where there is no reaction."""
 
 
-class ReactionModel:
+class ReactionModel(LazyModel):
     """A line in, a reaction out; greedy. Weights are loaded by the first line, or by `ready`.
 
     Raises:
@@ -31,21 +30,7 @@ class ReactionModel:
     """
 
     def __init__(self, source: ModelSource, place: Place) -> None:
-        self.source, self.place = source, place
-        self._class = REACTORS[architecture(source, REACTORS, "a COMET-style model of reactions")]
-        self._model: Any = None
-        self._tokenizer: Any = None
-
-    def ready(self) -> None:
-        """Load the weights now.
-
-        Raises:
-            ModelError: they are damaged, or not of this model.
-            ImportError: transformers is not installed.
-        """
-        if self._model is None:
-            self._tokenizer = load_tokenizer(self.source)
-            self._model = load_model(self.source, self._class, self.place)
+        super().__init__(source, REACTORS[architecture(source, REACTORS, "a COMET-style model of reactions")], place)
 
     def react(self, lines: Sequence[str]) -> list[str]:
         """The reaction to each line, in order; `""` where there is none. One at a time: they are quick.

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .loading import Place, architecture, load_model, load_tokenizer
+from .loading import LazyModel, Place, architecture
 from .source import ModelSource, read_config
 
 CLASSIFIERS = {"roberta": "RobertaForSequenceClassification", "xlm-roberta": "XLMRobertaForSequenceClassification"}
@@ -38,7 +37,7 @@ class Felt:
     share: float
 
 
-class EmotionClassifier:
+class EmotionClassifier(LazyModel):
     """A RoBERTa that was tuned to tell emotions. Weights are loaded by the first text, or by `ready`.
 
     Args:
@@ -49,25 +48,13 @@ class EmotionClassifier:
     """
 
     def __init__(self, source: ModelSource, place: Place, *, batch: int = 16) -> None:
-        self.source, self.place, self.batch = source, place.exact(), max(1, batch)
-        self._class = CLASSIFIERS[architecture(source, CLASSIFIERS, "a RoBERTa classifier of emotions")]
+        kind = CLASSIFIERS[architecture(source, CLASSIFIERS, "a RoBERTa classifier of emotions")]
+        super().__init__(source, kind, place.exact())
+        self.batch = max(1, batch)
         config = read_config(source)
         self.width = int(config["hidden_size"])
         self._longest = min(_WORDS, int(config["max_position_embeddings"]) - 2)  # two places are the padding's
         self._felt: dict[str, Felt] = {}
-        self._model: Any = None
-        self._tokenizer: Any = None
-
-    def ready(self) -> None:
-        """Load the weights now.
-
-        Raises:
-            ModelError: they are damaged, or not of this model.
-            ImportError: transformers is not installed.
-        """
-        if self._model is None:
-            self._tokenizer = load_tokenizer(self.source)
-            self._model = load_model(self.source, self._class, self.place)
 
     def feel(self, texts: Sequence[str]) -> list[Felt]:
         """The feeling of each text, in order. Equal texts are read once.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from library_builder.types import Frame
 
-from .loading import Place, architecture, load_model, load_tokenizer, words_of
+from .loading import LazyModel, Place, architecture, words_of
 from .pictures import Patches, PictureSettings, changed, choose, read_settings, to_patches
 from .source import ModelError, ModelSource, read_config
 
@@ -81,7 +81,7 @@ class Answer:
     finished: bool
 
 
-class VideoLLM:
+class VideoLLM(LazyModel):
     """A model and how it is spoken to. The weights are loaded by the first question, or by `ready`.
 
     Args:
@@ -95,7 +95,6 @@ class VideoLLM:
     def __init__(self, source: ModelSource, place: Place, *, batch: int = 4) -> None:
         if batch < 1:
             raise ValueError(f"expected a batch of at least one shot, got {batch}")
-        self.source, self.place, self.batch = source, place, batch
         config = read_config(source)
         kind = str(config.get("model_type", ""))
         named = " ".join([kind, *map(str, config.get("architectures") or ())]).lower().replace("_", "")
@@ -105,6 +104,8 @@ class VideoLLM:
         self.family = FAMILIES[
             architecture(source, {k: f.model for k, f in FAMILIES.items()}, "a video language model")
         ]
+        super().__init__(source, self.family.model, place)
+        self.batch = batch
         default = self.family.pictures
         self.pictures = read_settings(source.folder, default, image_too=self.family.name.startswith("Qwen"))
         vision = config.get("vision_config") or {}
@@ -113,25 +114,14 @@ class VideoLLM:
                 f"{source.folder}: expected patches of {vision['patch_size']} pixels as config.json has them, got "
                 f"{self.pictures.patch} in the settings of pictures"
             )
-        self._model: Any = None
-        self._tokenizer: Any = None
 
-    def ready(self) -> None:
-        """Load the weights now.
-
-        Raises:
-            ModelError: they are damaged, or not of this model.
-            ImportError: transformers is not installed.
-        """
-        if self._model is None:
-            self._tokenizer = load_tokenizer(self.source)
-            self._model = load_model(self.source, self.family.model, self.place)
-            said = self._model.generation_config
-            self._words = min(MOST_WORDS, said.max_new_tokens or MOST_WORDS)
-            ends = said.eos_token_id if said.eos_token_id is not None else self._tokenizer.eos_token_id
-            self._ends = set(ends if isinstance(ends, list) else [ends])
-            pad = self._tokenizer.pad_token_id
-            self._pad = pad if pad is not None else next(iter(self._ends))
+    def _loaded(self) -> None:
+        said = self._model.generation_config
+        self._words = min(MOST_WORDS, said.max_new_tokens or MOST_WORDS)
+        ends = said.eos_token_id if said.eos_token_id is not None else self._tokenizer.eos_token_id
+        self._ends = set(ends if isinstance(ends, list) else [ends])
+        pad = self._tokenizer.pad_token_id
+        self._pad = pad if pad is not None else next(iter(self._ends))
 
     def answer(self, asked: Sequence[tuple[Sequence[Frame], str]]) -> list[Answer]:
         """What the model says of each shot, in order.
