@@ -32,6 +32,7 @@ from .speaker import SpeakerEncoder, usable_level
 from .symbols import Symbols
 from .synthesizer import Synthesizer
 from .text import TextFrontend
+from .timing import Fit
 from .types import Acting, Line, Slot, Take, Timing, Voice
 
 
@@ -188,7 +189,7 @@ class Dubber:
         started, acting = time.perf_counter(), acting or Acting()
         feeling = feeling_of(acting, self.model, self.readers, device=self.device)
         symbols = self.frontend.symbols(line.text, line.language)
-        seen = look(line, self.readers) if seen is None else seen
+        seen = _seen(seen or look(line, self.readers), acting)
         looked = time.perf_counter()
         found, retrieved = self._references(seen, library, k, acting), time.perf_counter()
         version = library.version if library is not None and k > 0 else None
@@ -250,6 +251,19 @@ class Dubber:
 
     def _speak(self, prepared: Sequence[Prepared]) -> list[Take]:
         started = time.perf_counter()
+        lines = self._mels(prepared)
+        # Words that a mouth could not have said in its time were not what it was seen saying: the script knows better.
+        short = [n for n, (p, line) in enumerate(zip(prepared, lines, strict=True)) if _too_short(p, line.fit)]
+        if short:
+            prepared, lines = list(prepared), list(lines)
+            for n in short:
+                prepared[n] = _over_cue(prepared[n])
+            for n, line in zip(short, self._mels([prepared[n] for n in short]), strict=True):
+                lines[n] = line
+        mel_seconds = (time.perf_counter() - started) / len(prepared)
+        return [self._take(p, spoken, mel_seconds) for p, spoken in zip(prepared, lines, strict=True)]
+
+    def _mels(self, prepared: Sequence[Prepared]) -> list[SpokenLine]:
         inputs = collate_inputs(
             symbols=[p.symbols.ids for p in prepared],
             prompts=[p.voice.mel for p in prepared],
@@ -259,9 +273,8 @@ class Dubber:
             feelings=[p.feeling for p in prepared],
             strengths=[p.strength for p in prepared],
         ).to(self.device)
-        lines = speak_lines(self.model, inputs, [p.symbols for p in prepared], [self._frames(p.slot) for p in prepared])
-        mel_seconds = (time.perf_counter() - started) / len(prepared)
-        return [self._take(p, spoken, mel_seconds) for p, spoken in zip(prepared, lines, strict=True)]
+        slots = [self._frames(p.slot) for p in prepared]
+        return speak_lines(self.model, inputs, [p.symbols for p in prepared], slots)
 
     def say(
         self,
@@ -320,3 +333,18 @@ class Dubber:
             "feeling": "director" if p.feeling is None else "asked",
             "strength": p.strength,
         }
+
+
+def _seen(seen: Look, acting: Acting) -> Look:
+    return seen.over_cue() if acting.slot == "cue" else seen
+
+
+def _too_short(p: Prepared, fit: Fit) -> bool:
+    """Whether the mouth's slot cannot hold the words, and the script has another."""
+    return p.slot.source == "mouth" and p.look.cue is not None and not fit.fits and fit.rate > 1
+
+
+def _over_cue(p: Prepared) -> Prepared:
+    note = f"slot: the mouth is seen moving for {p.slot.duration:.1f} s only, too short for the words; the cue is used"
+    seen = p.look.over_cue(note)
+    return replace(p, look=seen, slot=seen.slot, notes=(*p.notes, note))

@@ -169,7 +169,7 @@ def _take(record: TakeRecord, out: Path, stills: _Stills) -> Iterator[str]:
             f"{1000 * (record.speech[1] - record.slot[1]):+.0f} ms at its end"
         )
     if record.rate is not None and record.needed is not None:
-        facts["Speed"] = f"{record.rate:.2f} of its own ({record.needed:.2f} s)"
+        facts["Speed"] = f"{record.rate:.2f} of its own (which takes {record.needed:.2f} s)"
     facts |= {f"The {name}": words for name, words in record.captions.items() if words}
     yield _facts(facts)
     if {"emotion", "recording"} & set(record.asked):
@@ -192,6 +192,8 @@ def _asked(asked: Mapping[str, Any]) -> dict[str, str]:
         facts["Asked to feel like"] = asked["recording"]
     if "strength" in asked:
         facts["Asked strength"] = f"{asked['strength']:g}"
+    if "slot" in asked:
+        facts["Asked slot"] = asked["slot"]
     return facts | {name.capitalize(): ", ".join(asked[name]) for name in ("pinned", "banned") if name in asked}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ class Look:
 
     Attributes:
         lips: features inside the slot, (V, L); V is 0 off-screen.
+        cue: what the script says of the slot, with the features inside it; None where the slot is the cue already.
         opening: (seconds in the picture, mouth opening) per frame of the cue.
     """
 
@@ -46,6 +47,18 @@ class Look:
     lips: npt.NDArray[np.float32]
     opening: tuple[tuple[float, float], ...]
     notes: tuple[str, ...]
+    cue: tuple[Slot, npt.NDArray[np.float32]] | None = None
+
+    def over_cue(self, *notes: str) -> Look:
+        """The same picture, with the script's times in place of the mouth's.
+
+        Args:
+            notes: why, in words.
+        """
+        if self.cue is None:
+            return self
+        slot, lips = self.cue
+        return replace(self, slot=slot, lips=lips, notes=(*self.notes, *notes), cue=None)
 
 
 def look(line: Line, readers: Readers) -> Look:
@@ -84,7 +97,7 @@ def look(line: Line, readers: Readers) -> Look:
     if text is not None:
         own["text"] = text.emotion
     inside = (lips.times >= slot.start) & (lips.times < slot.end)
-    return Look(own, captions, slot, lips.features[inside], _openings(lips), tuple(notes))
+    return Look(own, captions, slot, lips.features[inside], _openings(lips), tuple(notes), (cue, lips.features))
 
 
 def _uneven(frames: Sequence[Frame]) -> list[str]:

@@ -135,7 +135,7 @@ class Details:
 
 
 def asked_of(acting: Acting) -> dict[str, Any]:
-    """What was asked of a line, ready for JSON: emotion and share, recording, strength, pinned, banned.
+    """What was asked of a line, ready for JSON: emotion and share, recording, strength, pinned, banned, slot.
 
     Only what was asked is in it: the default `Acting` gives an empty one.
     """
@@ -150,6 +150,8 @@ def asked_of(acting: Acting) -> dict[str, Any]:
         asked["pinned"] = list(acting.pin)
     if acting.ban:
         asked["banned"] = list(acting.ban)
+    if acting.slot != "mouth":
+        asked["slot"] = acting.slot
     return asked
 
 

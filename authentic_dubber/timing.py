@@ -143,8 +143,8 @@ class Fit:
 
     Attributes:
         durations: frames per symbol, (N,).
-        rate: speed relative to the model's own; above one is faster.
-        fits: whether the rate lies within the allowed range, so that the slot is filled exactly.
+        rate: speed it is spoken at relative to the model's own, within the allowed range; above one is faster.
+        fits: whether that fills the slot exactly.
         natural_frames: what the line would take at the model's own rate.
     """
 
@@ -172,7 +172,7 @@ def fit_durations(predicted: Tensor, frames: int | None, timing: TimingConfig) -
     allowed = min(max(rate, timing.slowest), timing.fastest)
     fits = frames is None or abs(allowed - rate) < 1e-6
     total = frames if frames is not None and fits else max(round(natural / allowed), 1)
-    return Fit(_round_to_total(predicted / allowed, max(total, len(predicted))), rate, fits, round(natural))
+    return Fit(_round_to_total(predicted / allowed, max(total, len(predicted))), allowed, fits, round(natural))
 
 
 def _round_to_total(lengths: Tensor, total: int) -> Tensor:

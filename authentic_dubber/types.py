@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the index that retrieval brings along is heavy, and these n
     from retrieval import Hit
 
 SlotSource: TypeAlias = Literal["cue", "mouth", "oracle", "free"]
+SlotChoice: TypeAlias = Literal["mouth", "cue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Acting:
         strength: the dial: 0 speaks neutrally, 1 as felt, above that more than was felt.
         pin: ids of library clips that are always among the references.
         ban: ids of library clips that never are.
+        slot: `mouth` lets the visible mouth set when speech sounds, `cue` the script's times.
 
     Raises:
         ValueError: a number is out of range, both an emotion and a recording are given, or a clip is pinned and banned.
@@ -72,6 +74,7 @@ class Acting:
     strength: float = 1.0
     pin: tuple[str, ...] = ()
     ban: tuple[str, ...] = ()
+    slot: SlotChoice = "mouth"
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
@@ -132,7 +135,7 @@ class Timing:
     Attributes:
         names: symbols as phones.
         ends: seconds from the take's start at which each symbol ends.
-        rate: speed relative to the model's own; above one is faster.
+        rate: speed it was spoken at relative to the model's own; above one is faster.
         needed: seconds the line would take at the model's own rate.
         verdict: `""` when the slot is filled; else one line such as `needs 3.1 s, slot 2.0 s`.
     """

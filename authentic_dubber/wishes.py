@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 from library_builder.cue import Cue
 from library_builder.manifest import check_relative
 
 from .acting import parse_emotion
-from .types import Acting
+from .types import Acting, SlotChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Wish:
     Attributes:
         emotion: its name and share.
         like: a recording that sounds as the line should feel. With `emotion` it is one question: how the line feels.
-        strength, pin, ban: as in `Acting`.
+        strength, pin, ban, slot: as in `Acting`.
     """
 
     emotion: tuple[str, float] | None = None
@@ -29,6 +30,7 @@ class Wish:
     strength: float | None = None
     pin: tuple[str, ...] | None = None
     ban: tuple[str, ...] | None = None
+    slot: SlotChoice | None = None
 
     def over(self, other: Wish) -> Wish:
         """This wish where it asks, the other where it does not."""
@@ -39,6 +41,7 @@ class Wish:
             other.strength if self.strength is None else self.strength,
             other.pin if self.pin is None else self.pin,
             other.ban if self.ban is None else self.ban,
+            other.slot if self.slot is None else self.slot,
         )
 
     def acting(self, banned: Sequence[str] = ()) -> Acting:
@@ -59,6 +62,7 @@ class Wish:
             strength=usual.strength if self.strength is None else self.strength,
             pin=self.pin or (),
             ban=tuple(dict.fromkeys([*(self.ban or ()), *banned])),
+            slot=self.slot or usual.slot,
         )
 
 
@@ -112,6 +116,7 @@ def sheet_wish(cue: Cue, folder: Path) -> Wish:
         strength=None if cue.strength is None else _strength(cue.strength),
         pin=None if cue.pin is None else _ids(cue.pin),
         ban=None if cue.ban is None else _ids(cue.ban),
+        slot=None if cue.slot is None else _slot(cue.slot),
     )
     wish.acting()
     return wish
@@ -124,6 +129,7 @@ def parse_wishes(
     strength: Sequence[str] = (),
     pin: Sequence[str] = (),
     ban: Sequence[str] = (),
+    slot: Sequence[str] = (),
 ) -> Wishes:
     """The options of the same names; each value is `LINE=VALUE`, or `VALUE` for every line.
 
@@ -133,12 +139,13 @@ def parse_wishes(
     emotions = {id: parse_emotion(text) for id, text in _once("--emotion", emotion).items()}
     recordings = {id: Path(text) for id, text in _once("--emotion-from", emotion_from).items()}
     strengths = {id: _strength(text) for id, text in _once("--strength", strength).items()}
+    slots = {id: _slot(text) for id, text in _once("--slot", slot).items()}
     pins, bans = _gathered("--pin", pin), _gathered("--ban", ban)
     if "" in pins:
         raise ValueError(f"expected --pin LINE=CLIP, such as 003={pins[''][0]}, got {pins[''][0]!r}")
     wishes = {
-        id: Wish(emotions.get(id), recordings.get(id), strengths.get(id), pins.get(id), bans.get(id))
-        for id in (*emotions, *recordings, *strengths, *pins, *bans)
+        id: Wish(emotions.get(id), recordings.get(id), strengths.get(id), pins.get(id), bans.get(id), slots.get(id))
+        for id in (*emotions, *recordings, *strengths, *pins, *bans, *slots)
     }
     for id, wish in wishes.items():
         try:
@@ -153,6 +160,13 @@ def _strength(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise ValueError(f"expected an emotion strength as a number, got {text!r}") from error
+
+
+def _slot(text: str) -> SlotChoice:
+    for known in get_args(SlotChoice):
+        if text == known:
+            return known
+    raise ValueError(f"expected a slot set by {' or '.join(get_args(SlotChoice))}, got {text!r}")
 
 
 def _ids(text: str) -> tuple[str, ...]:

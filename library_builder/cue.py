@@ -27,7 +27,7 @@ class Cue:
             spoken it is asked of the line.
         audio: a sound file of its own, as a path from the footage's folder, instead of the footage's sound.
         film: the film the row belongs to, where a sheet covers several.
-        emotion_from, strength, pin, ban: what a script asks of the line besides, as written; None for nothing.
+        emotion_from, strength, pin, ban, slot: what a script asks of the line besides, as written; None for nothing.
     """
 
     start: Seconds
@@ -41,6 +41,7 @@ class Cue:
     strength: str | None = None
     pin: str | None = None
     ban: str | None = None
+    slot: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from .cue import Cue, CueError, CueSheet, check_span, parse_time
 from .manifest import check_relative
 
 REQUIRED = ("start", "end", "character", "text")
-OPTIONAL = ("emotion", "audio", "film", "emotion_from", "strength", "pin", "ban")
+OPTIONAL = ("emotion", "audio", "film", "emotion_from", "strength", "pin", "ban", "slot")
 
 GRID_TICKS = 25_000
 """Alignments count 1/25000 s: a thousand ticks are one frame of the corpus's 25."""
@@ -82,6 +82,7 @@ def _row(columns: list[str], values: list[str], fps: float | None) -> Cue:
         strength=row.get("strength") or None,
         pin=row.get("pin") or None,
         ban=row.get("ban") or None,
+        slot=row.get("slot") or None,
     )
 
 

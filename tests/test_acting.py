@@ -20,12 +20,13 @@ from authentic_dubber.dubber import Dubber
 from authentic_dubber.espeak import Espeak
 from authentic_dubber.plan import DubJob, check_script, make_plan
 from authentic_dubber.session import run
+from authentic_dubber.slot import Look
 from authentic_dubber.symbols import INVENTORY_NAME, SYMBOL_COUNT
 from authentic_dubber.synthesizer import Synthesizer
 from authentic_dubber.takes import asked_of, read_book
 from authentic_dubber.text import TextFrontend
 from authentic_dubber.training.corpora import EMOTIONS
-from authentic_dubber.types import Acting, Line, Voice
+from authentic_dubber.types import Acting, Line, Slot, Voice
 from authentic_dubber.wishes import Wish, Wishes, parse_wishes, sheet_wish
 from library_builder.cue import Cue
 from library_builder.cues import CueError, read_cues
@@ -139,6 +140,7 @@ def test_a_sheet_asks_by_its_columns_and_an_empty_cell_asks_nothing(studio: Path
         ("emotion_from", "../rage.wav", "relative path"),
         ("emotion,emotion_from", "angry,rage.wav", "emotion or a recording"),
         ("pin,ban", "a b,b", "pinned or banned"),
+        ("slot", "lips", "mouth or cue, got 'lips'"),
     ],
 )
 def test_a_bad_value_costs_its_row_alone_and_is_named(
@@ -273,6 +275,17 @@ def test_at_no_strength_every_feeling_is_neutral(dubber: Dubber, voice: Voice) -
     ]
     # The melody at strength 0 is full + (still - full), which differs from still itself by a rounding.
     assert all(wave.shape == still[2].shape and np.allclose(wave, still[2], atol=1e-4) for wave in still[:2])
+
+
+def test_a_mouth_too_brief_for_the_words_gives_way_to_the_cue(dubber: Dubber, voice: Voice) -> None:
+    lips = np.zeros((25, dubber.model.config.lip_width), dtype=np.float32)
+    seen = Look({}, {}, Slot(0.1, 0.12, "mouth"), lips[:1], (), (), (Slot(0.0, 1.0, "cue"), lips))
+    ready = dubber.prepare(SAID, voice, library=None, seen=seen)
+    (take,) = dubber.speak([ready])
+    assert ready.slot.source == "mouth" and (take.slot.start, take.slot.end, take.slot.source) == (0.0, 1.0, "cue")
+    assert any("too short for the words" in note for note in take.notes)
+    asked = dubber.prepare(SAID, voice, library=None, seen=seen, acting=Acting(slot="cue"))
+    assert (asked.slot, asked.notes) == (take.slot, voice.notes)
 
 
 # --- what is told ---

@@ -126,6 +126,14 @@ def test_speech_follows_the_mouth_inside_the_cue(scene: Path, readers: Readers) 
     assert len(seen.lips) == pytest.approx(seen.slot.duration * 25, abs=2)
 
 
+def test_the_scripts_times_may_overrule_the_mouth(scene: Path, readers: Readers) -> None:
+    seen = look(Line("1", "Ada", "Come back to the house.", 0.2, 3.8, picture=scene), readers)
+    over = seen.over_cue("because")
+    assert (over.slot.source, over.slot.start, over.slot.end) == ("cue", 0.2, 3.8)
+    assert len(over.lips) == pytest.approx(3.6 * 25, abs=2)
+    assert over.notes == (*seen.notes, "because") and over.over_cue("again") is over
+
+
 def test_where_no_mouth_moves_the_cue_decides(scene: Path, readers: Readers) -> None:
     seen = look(Line("1", "Ada", "Come back to the house.", 3.4, 5.8, picture=scene), readers)
     assert (seen.slot.source, seen.slot.start, seen.slot.end) == ("cue", 3.4, 5.8)

@@ -317,6 +317,17 @@ def test_motion_starts_and_ends_with_the_drawn_mouth(first: int, last: int) -> N
     assert motion.offset == pytest.approx(last / FPS, abs=2 / FPS + 1e-6)
 
 
+def test_a_mouth_that_speaks_through_all_it_is_seen_is_not_cut() -> None:
+    """A tight cue shows no rest: the calmest of its pictures are speech, and smaller words at its end are words."""
+    opening = speech(50, 0, 49)
+    lips = LightLips().read(shot([drawn_face(o) for o in opening]), mouth_track(50))
+    whole = mouth_motion(lips)
+    assert whole is not None and whole.onset <= 2 / FPS and whole.offset >= 47 / FPS
+    fading = opening * np.where(np.arange(50) < 30, 1.0, 0.7)
+    motion = mouth_motion(LightLips().read(shot([drawn_face(o) for o in fading]), mouth_track(50)))
+    assert motion is not None and motion.offset >= 44 / FPS
+
+
 def test_a_short_pause_lies_within_speech_and_a_still_mouth_has_none() -> None:
     opening = speech(75, 10, 30) + speech(75, 38, 60)
     motion = mouth_motion(LightLips().read(shot([drawn_face(o) for o in opening]), mouth_track(75)))

@@ -36,8 +36,8 @@ class Device(str, Enum):
 Script = Annotated[
     Path,
     typer.Option(
-        help="Cue sheet of the lines: srt, vtt, ass, csv or tsv. Columns emotion, emotion_from, strength, pin and ban "
-        "of the last two ask for acting as the options below do."
+        help="Cue sheet of the lines: srt, vtt, ass, csv or tsv. Columns emotion, emotion_from, strength, pin, ban and "
+        "slot of the last two ask for acting as the options below do."
     ),
 ]
 Emotions = Annotated[
@@ -63,6 +63,13 @@ Pins = Annotated[
 Bans = Annotated[
     list[str] | None,
     typer.Option(metavar="[LINE=]CLIP", help="A clip that is never among them; without LINE, of no line."),
+]
+Slots = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[LINE=]mouth|cue",
+        help="What says when a line sounds: the mouth seen moving inside its cue, as usual, or the cue's own times.",
+    ),
 ]
 CommercialOnly = Annotated[
     bool,
@@ -118,6 +125,7 @@ def say(
     strength: Strengths = None,
     pin: Pins = None,
     ban: Bans = None,
+    slot: Slots = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
     vocoder: OtherVocoder = None,
     model_dir: ModelDir = None,
@@ -138,7 +146,8 @@ def say(
     from authentic_dubber.session import run
     from authentic_dubber.wishes import parse_wishes
 
-    asked = {"emotion": emotion, "emotion_from": emotion_from, "strength": strength, "pin": pin, "ban": ban}
+    asked = {"emotion": emotion, "emotion_from": emotion_from, "strength": strength, "pin": pin}
+    asked |= {"ban": ban, "slot": slot}
     wishes = parse_wishes(**{name: given or () for name, given in asked.items()})
     job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
     check_script(job)
