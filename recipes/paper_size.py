@@ -55,7 +55,36 @@ PARTS: dict[str, tuple[tuple[str, ...], int | None]] = {
     "conditions and joins": (("condition", "place", "fuse"), None),
 }
 """A part, its modules here, and the parameters measured of the public code; None where that measure names none."""
-PUBLIC = {"all": 168_779_347, "dead": 18_000_000, "ms_1_thread": 342.0, "ms_2_threads": 182.3}
+PUBLIC = {
+    "all": 168_779_347,
+    "dead": 18_000_000,
+    "ms_1_thread": 342.0,
+    "ms_2_threads": 182.3,
+    "decoder_ms_1_thread": 234.2,
+    "decoder_ms_2_threads": 116.1,
+}
+
+
+class PlainLayer(nn.Module):
+    """A FastSpeech layer without conditions and masks: what 24 of take here and now tells how fast the machine is.
+
+    Shape:
+        (B, T, D) -> (B, T, D).
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, kernel: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.asks, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.rise, self.fall = nn.Conv1d(width, hidden, kernel, padding=kernel // 2), nn.Conv1d(hidden, width, 1)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.asks(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        heard = torch.softmax(query @ key.transpose(2, 3) / query.shape[3] ** 0.5, 3) @ value
+        x = self.norms[0](x + self.out(heard.transpose(1, 2).flatten(2)))
+        y = self.fall(nn.functional.relu(self.rise(x.transpose(1, 2)))).transpose(1, 2)
+        return torch.as_tensor(self.norms[1](x + y))
 
 
 def paper_config(width: int) -> DubberConfig:
@@ -155,18 +184,30 @@ def size_of(state: State, lines: int) -> dict[str, Any]:
 
 
 def on_cpu(state: State, repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of one line by threads, least and median."""
-    state.model.eval()
-    batch, told = made_up(state.model.config, 1), {}
+    """Milliseconds by threads, least and median: a line, its decoder alone, and as many plain layers."""
+    model = state.model.eval()
+    told: dict[str, dict[str, float]] = {}
+    batch, size = made_up(model.config, 1), model.config.decoder
+    plain = nn.Sequential(*(PlainLayer(size.width, size.heads, size.inner, size.kernel) for _ in range(size.layers)))
+    frames, mask = torch.randn(1, FRAMES, size.width), torch.ones(1, FRAMES, dtype=torch.bool)
+    plain.eval()
+    works: dict[str, Callable[[], object]] = {
+        "line": lambda: speak(state, batch),
+        "decoder": lambda: model.decoder(frames, mask),
+        "plain": lambda: plain(frames),
+    }
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        taken = [1000 * s for s in seconds(lambda: speak(state, batch), repeats, "cpu")]
-        told[str(threads)] = {"min_ms": round(min(taken), 1), "median_ms": round(statistics.median(taken), 1)}
+        told[str(threads)] = {}
+        with torch.inference_mode():
+            taken = {name: [1000 * s for s in seconds(work, repeats, "cpu")] for name, work in works.items()}
+        for name, times in taken.items():
+            told[str(threads)] |= {f"{name}_min_ms": min(times), f"{name}_median_ms": statistics.median(times)}
     torch.set_num_threads(1)
     # On a machine that does other work the clock measures that too; a thread's own time does not.
-    worked = seconds(lambda: speak(state, batch), repeats, "cpu", time.process_time)
-    told["1"]["cpu_ms"] = round(1000 * min(worked), 1)
-    return told
+    worked = seconds(works["line"], repeats, "cpu", time.process_time)
+    told["1"]["line_cpu_ms"] = 1000 * min(worked)
+    return {threads: {name: round(ms, 1) for name, ms in times.items()} for threads, times in told.items()}
 
 
 def on_gpu(config: DubberConfig, repeats: int) -> dict[str, Any]:
@@ -198,10 +239,14 @@ def show(found: dict[str, Any]) -> None:
     told += f", peak {u['peak_gib']} GiB"
     print(f"one update, {told}")
     for threads, ms in found["line"].items():
-        public = PUBLIC["ms_1_thread" if threads == "1" else "ms_2_threads"]
-        told = f"{ms['min_ms']} ms at least, median {ms['median_ms']}"
-        told += f", {ms['cpu_ms']} of CPU" if "cpu_ms" in ms else ""
-        print(f"a line of {SECONDS:.1f} s, {threads} thread(s): {told}; public code {public} ms at least")
+        suffix = "1_thread" if threads == "1" else "2_threads"
+        cpu = f", {ms['line_cpu_ms']} of CPU" if "line_cpu_ms" in ms else ""
+        print(f"a line of {SECONDS:.1f} s, {threads} thread(s), ms at least and median; public code at least")
+        print(f"  whole    {ms['line_min_ms']:8} {ms['line_median_ms']:8}{cpu}; {PUBLIC[f'ms_{suffix}']}")
+        print(f"  decoder  {ms['decoder_min_ms']:8} {ms['decoder_median_ms']:8}; {PUBLIC[f'decoder_ms_{suffix}']}")
+        print(
+            f"  plain    {ms['plain_min_ms']:8} {ms['plain_median_ms']:8}  (as many FastSpeech layers and nothing else)"
+        )
     if found["gpu"] is None:
         print("no GPU here: nothing measured on one")
     else:
