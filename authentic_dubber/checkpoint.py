@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,6 +25,9 @@ from vocoder.storage import load_strictly, read_config, read_tensors
 from .config import DubberConfig
 from .symbols import INVENTORY_NAME, SYMBOL_COUNT
 from .synthesizer import Synthesizer
+
+if TYPE_CHECKING:
+    from library_builder.pretrained.places import ModelPlaces
 
 STARTER, PERMISSIVE = "starter", "permissive"
 
@@ -155,7 +158,7 @@ def load_parts(
     device: str,
     lexicon: Path | None = None,
     vocoder: Path | None = None,
-    models: Path | None = None,
+    models: Path | ModelPlaces | None = None,
 ) -> dict[str, Any]:
     """The constructor parts of `Dubber`, from a folder or from the package.
 

@@ -18,7 +18,7 @@ from library_builder.readers import Readers
 from library_builder.types import MODALITIES, Clip, Emotion, Frame, Modality, Reading
 from retrieval.library import Hit, Library, Policy, Retrieved
 
-from .extraction import looked_at
+from .extraction import looked_at, told_absent
 
 SECOND = 1.0
 """How long a still picture is shown to readers that look at motion."""
@@ -82,6 +82,7 @@ def enquire(
         if read is None:
             raise ValueError(f"expected words to search for, got {words!r}")
         readings["text"] = read
+        notes += tuple(told_absent(readers, lips=False))
     if sound is not None:
         heard = readers.audio.read(read_wave(_there(sound), sample_rate=SOUND_RATE), SOUND_RATE)
         if heard is None:

@@ -11,6 +11,7 @@ import typer
 
 from authentic_dubber.exits import OK, PARTIAL
 
+from .library_build import NamedModels, placed
 from .progress import Bar
 from .say import Device, ModelDir, OtherVocoder
 
@@ -50,6 +51,7 @@ def evaluate(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
     vocoder: OtherVocoder = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     k: Annotated[int, typer.Option("-k", help="References per modality; 0 speaks without any.")] = 3,
     references: Which = References.nearest,
     strength: Annotated[float, typer.Option(help="Of the acting: 0 neutral, 1 as felt.")] = 1.0,
@@ -79,7 +81,7 @@ def evaluate(
     learned = None if corpus is None else Cache(corpus)
     if models is not None and not models.is_dir():
         raise FileNotFoundError(f"{models}: expected a folder of published listeners, there is none")
-    dubber = Dubber.load(checkpoint, device=device.value, vocoder=vocoder, models=model_dir)
+    dubber = Dubber.load(checkpoint, device=device.value, vocoder=vocoder, models=placed(model_dir, model))
     with Bar() as bar:
         found = judge(
             run, opened, dubber, manner,

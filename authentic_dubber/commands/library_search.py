@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .library_build import ModelDir
+from .library_build import ModelDir, NamedModels, placed
 
 if TYPE_CHECKING:
     from authentic_dubber.enquiry import Enquiry
+    from library_builder.pretrained.places import ModelPlaces
     from library_builder.readers import Readers
     from library_builder.types import Modality
     from retrieval.library import Library, Policy, Retrieved
@@ -88,6 +89,7 @@ def search(
     version: Version = None,
     extractors: Reads = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     dump: Dump = None,
     explain: Explain = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -98,7 +100,7 @@ def search(
     from retrieval.library import Library, Policy
 
     opened = Library.open(library, version, verify=False, device=device.value)
-    readers = _readers(opened, extractors, model_dir) if clip is None else None
+    readers = _readers(opened, extractors, placed(model_dir, model)) if clip is None else None
     enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     policy = Policy(
         scope=scope.value,
@@ -118,13 +120,13 @@ def search(
     _print(found, told, enquiry, policy, explain=explain, as_json=as_json)
 
 
-def _readers(opened: Library, extractors: str | None, model_dir: Path | None) -> Readers:
+def _readers(opened: Library, extractors: str | None, models: ModelPlaces | None) -> Readers:
     """Those asked for, or such as read the library."""
     from authentic_dubber.extraction import Extraction
     from authentic_dubber.reading import readers_like
 
     if extractors is not None:
-        return Extraction(extractors, model_dir).load()
+        return Extraction(extractors, models).load()
     return readers_like({str(m): space for m, space in opened.spaces.items()})
 
 
@@ -167,7 +169,8 @@ def _print(
     for modality, hits in found.hits.items():
         typer.echo(f"{modality}:")
         for hit in hits:
-            typer.echo(f"  {hit.rank}. {hit.score:+.4f}  {hit.clip.id}  {hit.clip.speaker}: {hit.clip.text}")
+            who = f"{hit.clip.speaker}: " if hit.clip.speaker else ""
+            typer.echo(f"  {hit.rank}. {hit.score:+.4f}  {hit.clip.id}  {who}{hit.clip.text.strip() or '(no words)'}")
             if explain:
                 typer.echo(f"       {reasons(hit, enquiry, policy)}")
                 for of, caption in hit.clip.captions.items():

@@ -21,11 +21,13 @@ from .library_build import (
     Licence,
     ModelBatch,
     ModelDir,
+    NamedModels,
     Precision,
     PrecisionChoice,
     Speaker,
     Workers,
     opened,
+    placed,
     read_by,
 )
 from .progress import Bar
@@ -52,6 +54,7 @@ def add(
         str | None, typer.Option(metavar="NAME,...", help="What reads; by default as LIB was read, if without models.")
     ] = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     device: Device = "auto",
     precision: Precision = PrecisionChoice.auto,
     model_batch: ModelBatch = 4,
@@ -72,7 +75,7 @@ def add(
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
     options, readers = BuildOptions(workers=workers), None
     if extractors is not None:
-        using = read_by(extractors, model_dir, device, precision, model_batch)
+        using = read_by(extractors, placed(model_dir, model), device, precision, model_batch)
         options = BuildOptions(workers=workers, load=using.load, config=using.config())
         readers = opened(using, here=workers == 1)
     with Bar("clip") as bar:

@@ -12,6 +12,7 @@ import typer
 
 from authentic_dubber.exits import OK, PARTIAL
 
+from .library_build import NamedModels, placed
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def say(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
     vocoder: OtherVocoder = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     commercial_only: CommercialOnly = False,
     lexicon: Lexicon = None,
     language: Annotated[Language, typer.Option(help="Language of the script.")] = Language.en,
@@ -143,7 +145,8 @@ def say(
     job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
     check_script(job)
     folder = choose_checkpoint(checkpoint, commercial_only=commercial_only, vocoder=vocoder)
-    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon, vocoder=vocoder, models=model_dir)
+    places = placed(model_dir, model)
+    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon, vocoder=vocoder, models=places)
     with Bar() as bar:
         result = run(job, dubber, bar)
     typer.echo(_as_json(result) if as_json else describe(result, dubber.notice))

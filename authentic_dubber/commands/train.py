@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from .library_build import Device as ModelDevice
-from .library_build import Extractors, ModelBatch, ModelDir, Precision, PrecisionChoice, opened, read_by
+from .library_build import (
+    Extractors,
+    ModelBatch,
+    ModelDir,
+    NamedModels,
+    Precision,
+    PrecisionChoice,
+    opened,
+    placed,
+    read_by,
+)
 
 Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes; run again to go on.")]
 Seed = Annotated[int, typer.Option(help="Of weights, batches and dropout.")]
@@ -34,6 +44,7 @@ def prepare(
     corpora: Annotated[str, typer.Option(help="Comma-separated corpus names.")] = "kathleen,ravdess,nemo,grid,sayings",
     extractors: Extractors = "light",
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     device: ModelDevice = "auto",
     precision: Precision = PrecisionChoice.auto,
     model_batch: ModelBatch = 4,
@@ -47,7 +58,9 @@ def prepare(
     from authentic_dubber.training.prepare import PrepareConfig
     from authentic_dubber.training.prepare import prepare as run
 
-    readers = opened(read_by(extractors, model_dir, device, precision, model_batch), here=True)
+    readers = opened(
+        read_by(extractors, placed(model_dir, model), device, precision, model_batch), here=True, lips=True
+    )
     config = PrepareConfig(corpora=tuple(corpora.split(",")), aligner_steps=aligner_steps, seed=seed)
     made = run(data, cache, config, readers)
     typer.echo(f"{cache}: {len(made.entries)} utterances, {len(made.training_rows())} of them for training")
