@@ -33,8 +33,8 @@ from authentic_dubber.evaluation.film_sets import (
     same_speaker,
     write_sheets,
 )
+from authentic_dubber.evaluation.manner import Manner
 from authentic_dubber.evaluation.sets import Setting
-from authentic_dubber.evaluation.speak import Manner
 from authentic_dubber.exits import OK, PARTIAL
 from authentic_dubber.extraction import Extraction, add_reader_options, chosen_extraction, told_absent, told_licences
 from authentic_dubber.training.corpora import Utterance

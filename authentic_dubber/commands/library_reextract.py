@@ -68,12 +68,15 @@ def reextract(
     from authentic_dubber.extraction import told_absent
     from authentic_dubber.reextraction import AgainOptions, FootageLost
     from authentic_dubber.reextraction import reextract as read
+    from retrieval.versions import current_version
 
     asked = parse_modalities(modality)
+    places = placed(model_dir, model)
+    current_version(library)
     done: list[Reextracted] = []
     absent: list[str] = []
     for one in asked:
-        using = read_by(f"light,{one}={extractor}", placed(model_dir, model), device, precision, model_batch)
+        using = read_by(f"light,{one}={extractor}", places, device, precision, model_batch)
         options = AgainOptions(keep_failed, workers, config=using.config(), load=using.load)
         readers = opened(using, here=workers == 1) or using.load()
         absent += told_absent(readers, lips=False)

@@ -95,25 +95,22 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Find the clips that feel nearest, for every modality that asks."""
-    from authentic_dubber.enquiry import answer, enquire, rows
+    from authentic_dubber.enquiry import answer, check_question, enquire, rows
     from authentic_dubber.enquiry import dump as write
     from retrieval.library import Library, Policy
 
+    places = placed(model_dir, model)
+    check_question(clip=clip, words=text, picture=picture, sound=sound, k=k, out=dump)
+    weighed = parse_weights(weights) if weights is not None else None
     opened = Library.open(library, version, verify=False, device=device.value)
-    readers = _readers(opened, extractors, placed(model_dir, model)) if clip is None else None
-    enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
+    whose = speaker or (None if clip is None else opened.clip(clip).speaker)
     policy = Policy(
-        scope=scope.value,
-        speaker=None if scope is ScopeChoice.any else speaker or getattr(enquiry.clip, "speaker", None),
-        film_scope="same" if film is not None else "any",
-        film=film,
-        licences=licence,
-        without=without or (),
-        pinned=pin or (),
-        minimum=minimum,
-        weights=parse_weights(weights) if weights is not None else None,
-        distinct=distinct,
-    )
+        scope=scope.value, speaker=None if scope is ScopeChoice.any else whose,
+        film_scope="same" if film is not None else "any", film=film, licences=licence,
+        without=without or (), pinned=pin or (), minimum=minimum, weights=weighed, distinct=distinct,
+    )  # fmt: skip
+    readers = _readers(opened, extractors, places) if clip is None else None
+    enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     told = rows(found := answer(opened, enquiry, k, policy), enquiry, policy)
     if dump is not None:
         write(dump, told, found.notes)

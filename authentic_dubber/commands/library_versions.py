@@ -73,9 +73,10 @@ def add(
     from authentic_dubber.librarian import BuildJob, BuildOptions, add_footage
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
+    places = placed(model_dir, model)
     options, readers = BuildOptions(workers=workers), None
     if extractors is not None:
-        using = read_by(extractors, placed(model_dir, model), device, precision, model_batch)
+        using = read_by(extractors, places, device, precision, model_batch)
         options = BuildOptions(workers=workers, load=using.load, config=using.config())
         readers = opened(using, here=workers == 1)
     with Bar("clip") as bar:
@@ -188,11 +189,13 @@ def gc(
 
     Clips that were removed stay in what builds keep of footage until `--work` clears that.
     """
-    from authentic_dubber.librarian import clear_work
     from retrieval.upkeep import gc as collect
 
-    gone = collect(library, keep, dry=dry_run)
-    cleared = clear_work(library, dry=dry_run) if work else 0
+    gone, cleared = collect(library, keep, dry=dry_run), 0
+    if work:  # the librarian can build too, which takes a moment to load
+        from authentic_dubber.librarian import clear_work
+
+        cleared = clear_work(library, dry=dry_run)
     verb = "would remove" if dry_run else "removed"
     names = ", ".join((*gone.versions, *gone.leftovers, *(("work",) if cleared else ()))) or "nothing"
     facts = {**asdict(gone), "work": cleared, "dry_run": dry_run}
