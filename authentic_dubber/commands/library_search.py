@@ -124,7 +124,7 @@ def _readers(opened: Library, extractors: str | None, models: ModelPlaces | None
 
     if extractors is not None:
         return Extraction(extractors, models).load()
-    return readers_like({str(m): space for m, space in opened.spaces.items()})
+    return readers_like({str(m): space for m, space in opened.spaces.items()}, models)
 
 
 def parse_weights(text: str) -> dict[Modality, float]:
