@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from library_builder.media import read_wave
-from library_builder.readers import Readers
 from library_builder.types import Emotion, Modality
 from retrieval import Library, Policy, Retrieved
 
-from .director import NEUTRAL
-from .synthesizer import Synthesizer
 from .types import Acting
+
+if TYPE_CHECKING:  # these bring torch, and a slip of the pen is refused without it
+    from library_builder.readers import Readers
+
+    from .synthesizer import Synthesizer
 
 
 def parse_emotion(text: str) -> tuple[str, float]:
@@ -46,6 +48,10 @@ def feeling_of(
         ValueError: the taxonomy lacks the emotion, the recording holds no sound, or the model cannot be told.
         library_builder.media.MediaError: the recording cannot be read.
     """
+    import torch
+
+    from .director import NEUTRAL
+
     names = model.config.emotions
     if not model.config.felt and (acting.emotion is not None or acting.like is not None):
         raise ValueError(

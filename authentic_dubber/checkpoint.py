@@ -14,17 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from library_builder.readers import Models, readers_of
-from vocoder.checkpoint import load_generator
 from vocoder.storage import load_strictly, read_config, read_tensors
 
-from .config import DubberConfig
 from .symbols import INVENTORY_NAME, SYMBOL_COUNT
-from .synthesizer import Synthesizer
+
+if TYPE_CHECKING:  # the model brings torch, and a mistaken argument is refused without it
+    from library_builder.pretrained.places import ModelPlaces
+
+    from .synthesizer import Synthesizer
 
 STARTER, PERMISSIVE = "starter", "permissive"
 
@@ -125,6 +124,9 @@ def load_acoustic(folder: Path) -> Synthesizer:
         FileNotFoundError: a file is missing.
         ValueError: the weights are not this config's, or the phone inventory is not this engine's.
     """
+    from .config import DubberConfig
+    from .synthesizer import Synthesizer
+
     config = DubberConfig.from_json(read_config(folder)["model"])
     if (config.symbols, config.symbol_count) != (INVENTORY_NAME, SYMBOL_COUNT):
         raise ValueError(
@@ -143,6 +145,8 @@ def resolve_device(device: str) -> str:
     Raises:
         ValueError: unknown device, or cuda asked for and absent.
     """
+    import torch
+
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"known devices are auto, cpu and cuda; got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -150,12 +154,32 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
+def check_parts(
+    folder: Path | None, lexicon: Path | None = None, vocoder: Path | None = None, models: ModelPlaces | None = None
+) -> None:
+    """The part of `load_parts`' checks that needs no model, so that a slip of the pen is refused before one is loaded.
+
+    Raises:
+        FileNotFoundError: a file or folder is missing.
+        ValueError: the card or the lexicon cannot be used, or there is no such folder of models.
+    """
+    from .text import Lexicon
+
+    read_card(folder or packaged_checkpoint())
+    if lexicon is not None:
+        Lexicon.read(lexicon)
+    if vocoder is not None and not vocoder.exists():
+        raise FileNotFoundError(f"{vocoder}: expected the folder of a vocoder, or its file of weights, there is none")
+    if models is not None:
+        models.check()
+
+
 def load_parts(
     folder: Path | None,
     device: str,
     lexicon: Path | None = None,
     vocoder: Path | None = None,
-    models: Path | None = None,
+    models: Path | ModelPlaces | None = None,
 ) -> dict[str, Any]:
     """The constructor parts of `Dubber`, from a folder or from the package.
 
@@ -163,6 +187,9 @@ def load_parts(
         vocoder: another vocoder than the checkpoint's own, ours or a published one; see `vocoder.pretrained`.
         models: of the pretrained readers in whose spaces the checkpoint was trained.
     """
+    from library_builder.readers import Models, readers_of
+    from vocoder.checkpoint import load_generator
+
     from .espeak import Espeak
     from .speaker import GE2E
     from .text import Lexicon, TextFrontend

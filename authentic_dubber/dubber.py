@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from .synthesizer import Synthesizer
 from .text import TextFrontend
 from .timing import Fit
 from .types import Acting, Line, Slot, Take, Timing, Voice
+
+if TYPE_CHECKING:
+    from library_builder.pretrained.places import ModelPlaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +106,14 @@ class Dubber:
         device: str = "auto",
         lexicon: Path | None = None,
         vocoder: Path | None = None,
-        models: Path | None = None,
+        models: Path | ModelPlaces | None = None,
     ) -> Dubber:
         """The checkpoint in a folder, or the starter that comes with the package.
 
         Args:
             lexicon: a file of pronunciations that override the engine's, see `text.Lexicon`.
             vocoder: speaks in place of the checkpoint's own, such as a published HiFi-GAN or BigVGAN.
-            models: the folder of pretrained readers in whose spaces the checkpoint was trained, if it was.
+            models: of the pretrained readers in whose spaces the checkpoint was trained, if it was.
 
         Raises:
             FileNotFoundError: there is no checkpoint, or no such vocoder.

@@ -7,18 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from library_builder.atomic import whole_file
 from library_builder.build import SOUND_RATE
 from library_builder.media import probe, read_wave, sample_frames
-from library_builder.readers import Readers
 from library_builder.types import MODALITIES, Clip, Emotion, Frame, Modality, Reading
 from retrieval.library import Hit, Library, Policy, Retrieved
 
-from .extraction import looked_at
+from .extraction import looked_at, told_absent
+
+if TYPE_CHECKING:  # these bring torch
+    from library_builder.readers import Readers
 
 SECOND = 1.0
 """How long a still picture is shown to readers that look at motion."""
@@ -39,6 +41,42 @@ class Enquiry:
     captions: Mapping[str, str]
     clip: Clip | None = None
     notes: tuple[str, ...] = ()
+
+
+def check_question(
+    *,
+    clip: str | None = None,
+    words: str | None = None,
+    picture: Path | None = None,
+    sound: Path | None = None,
+    k: int = 1,
+    out: Path | None = None,
+) -> None:
+    """What can be refused of a question before a library is opened or a reader loaded.
+
+    Args:
+        k: how many clips are asked for per modality.
+        out: the file that hits are to be written to.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no folder for what is written.
+        ValueError: nothing was given, or too much; or a number or a name is not as expected.
+    """
+    if clip is not None and (words, picture, sound) != (None, None, None):
+        raise ValueError("expected a clip, or words, a picture and a sound; a clip asks with all of them")
+    if (clip, words, picture, sound) == (None, None, None, None):
+        raise ValueError("expected --clip, --text, --picture or --sound")
+    if words is not None and not words.strip():
+        raise ValueError(f"expected words to search for, got {words!r}")
+    for path in (picture, sound):
+        if path is not None:
+            _there(path)
+    if k < 1:
+        raise ValueError(f"expected k >= 1, got {k}")
+    if out is not None and out.suffix.lower() not in (".json", ".csv"):
+        raise ValueError(f"expected to dump to a .json or .csv file, got {out}")
+    if out is not None and not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent}: expected a folder to dump to, there is none")
 
 
 def enquire(
@@ -64,13 +102,10 @@ def enquire(
         MediaError: a file cannot be read.
         ValueError: nothing was given, there is no such clip, or a reader found nothing.
     """
+    check_question(clip=clip, words=words, picture=picture, sound=sound)
     if clip is not None:
-        if (words, picture, sound) != (None, None, None):
-            raise ValueError("expected a clip, or words, a picture and a sound; a clip asks with all of them")
         own = library.clip(clip)
         return Enquiry(dict(own.emotions), dict(own.captions), own)
-    if (words, picture, sound) == (None, None, None):
-        raise ValueError("expected --clip, --text, --picture or --sound")
     if readers is None:
         raise ValueError("expected readers for words, pictures and sounds, got none")
     readings: dict[Modality, Reading] = {}
@@ -82,6 +117,7 @@ def enquire(
         if read is None:
             raise ValueError(f"expected words to search for, got {words!r}")
         readings["text"] = read
+        notes += tuple(told_absent(readers, lips=False))
     if sound is not None:
         heard = readers.audio.read(read_wave(_there(sound), sample_rate=SOUND_RATE), SOUND_RATE)
         if heard is None:

@@ -11,6 +11,9 @@ from library_builder.build import BuildConfig
 from library_builder.extractors import extractor_facts, licences
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from library_builder.pretrained.places import ModelPlaces
     from library_builder.readers import Readers
 
 PAPER_FRAMES, PAPER_HEIGHT = 24, 448
@@ -23,12 +26,12 @@ class Extraction:
 
     Attributes:
         names: such as `light`, `paper`, or `paper,audio=light-v2`.
-        models: the folder that `paper` extractors find their models in.
+        models: where `paper` extractors find their models.
         device, precision, batch: see `library_builder.readers.Models`.
     """
 
     names: str = "light"
-    models: Path | None = None
+    models: Path | ModelPlaces | None = None
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     batch: int = 4
@@ -47,8 +50,8 @@ class Extraction:
         """
         from library_builder.readers import Models, build_readers
 
-        folder = None if self.models is None else self.models.absolute()
-        return build_readers(self.names, Models(folder, self.device, self.precision, self.batch))
+        places = self.models.absolute() if isinstance(self.models, Path) else self.models
+        return build_readers(self.names, Models(places, self.device, self.precision, self.batch))
 
     def load(self) -> Readers:
         """The readers, ready to read; raises as `open`, and for damaged weights."""
@@ -61,12 +64,38 @@ class Extraction:
         return BuildConfig() if self.light else BuildConfig(frames_per_clip=PAPER_FRAMES, max_height=PAPER_HEIGHT)
 
 
+def add_reader_options(parser: ArgumentParser) -> None:
+    """The options of a recipe that say what reads, as those of `dub library build`."""
+    parser.add_argument("--extractors", default="light", help="as of dub library build: light, paper, ...")
+    parser.add_argument("--model-dir", type=Path, help="models of paper extractors")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="NAME=DIR|HUB-ID[@REVISION]", help="one model from elsewhere"
+    )
+    parser.add_argument("--device", default="auto", help="where models compute: auto, cpu, cuda")
+
+
+def chosen_extraction(given: Namespace) -> Extraction:
+    """What those options say; raises ModelError for a `--model` that is not of its form."""
+    from library_builder.pretrained.places import ModelPlaces
+
+    return Extraction(given.extractors, ModelPlaces.of(given.model_dir, given.model), given.device)
+
+
 def looked_at(readers: Readers) -> BuildConfig:
     """How lines are looked at by these readers: as the clips of a library that they read."""
     from library_builder.readers import needs_models
 
     pretrained = any(needs_models(space) for space in readers.spaces().values())
     return BuildConfig(frames_per_clip=PAPER_FRAMES, max_height=PAPER_HEIGHT) if pretrained else BuildConfig()
+
+
+def told_absent(readers: Readers, *, lips: bool) -> list[str]:
+    """A line per optional model that was not found, and what is left out for it.
+
+    Args:
+        lips: whether mouths are read; a library's clips have none.
+    """
+    return [what for name, what in readers.absent.items() if lips or name != "lips"]
 
 
 def told_licences(readers: Readers) -> list[str]:

@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from library_builder.atomic import whole_file
-from library_builder.readers import Readers
 from retrieval import Change, Library, add, commit
 from retrieval.choice import Budget
 from retrieval.lock import builder_lock
@@ -20,6 +19,9 @@ from retrieval.versions import current_version, read_manifest
 
 from .footage_job import BuildJob, find_videos
 from .reading import WORK, BuildOptions, FootageRead, Progress, light_readers, read_footage, readers_like, working
+
+if TYPE_CHECKING:  # these bring torch
+    from library_builder.readers import Readers
 
 __all__ = ["BuildJob", "BuildOptions", "BuildResult", "add_footage", "build_library", "find_videos"]
 

@@ -15,10 +15,10 @@ from library_builder.cues import Cue, read_cues
 from library_builder.media import MediaError, MediaInfo, probe, read_wave
 from library_builder.types import QUERY_MODALITIES, Hertz, Seconds
 from retrieval.library import Library
+from retrieval.versions import current_version, read_manifest
 
 from .acting import feeling_of
 from .mix import SILENCE, amplitude
-from .speaker import BadPrompt
 from .types import Acting, Voice
 from .wishes import Wishes, sheet_wish
 
@@ -90,10 +90,11 @@ class ScriptLine:
 
 
 class Script(NamedTuple):
-    """A film and the lines to be spoken over it; rows that could not be read are problems."""
+    """A film, the lines to be spoken over it and what lies under them; rows that could not be read are problems."""
 
     info: MediaInfo
     lines: tuple[ScriptLine, ...]
+    bed: Bed
     problems: tuple[str, ...]
 
 
@@ -127,11 +128,10 @@ def make_plan(job: DubJob, dubber: Dubber) -> Plan:
         BadPrompt: a prompt is silent or too short.
         ValueError: one line that says what, where, what was expected and what was found.
     """
-    info, lines, problems = check_script(job)
+    info, lines, bed, problems = check_script(job)
     notes = _unused(lines, job)
     if not info.has_audio:
         notes.append("the film has no sound of its own")
-    bed = _bed(job, info, lines)
     library = _library(job, dubber)
     if library is not None and len(library) < job.k:
         notes.append(f"the library holds {len(library)} clips, fewer than the {job.k} references asked for")
@@ -148,6 +148,8 @@ def check_script(job: DubJob) -> Script:
         ValueError: as `make_plan`.
     """
     _check_numbers(job)
+    if job.library is not None and job.k > 0:
+        read_manifest(job.library, current_version(job.library), verify=False)
     info = probe(job.video)
     if not info.has_video:
         raise MediaError(f"{job.video}: expected pictures to dub, found sound alone")
@@ -156,7 +158,9 @@ def check_script(job: DubJob) -> Script:
     job.wishes.check_lines([line.id for line in lines])
     _check_voices(lines, job)
     _check_overlaps(lines)
-    return Script(info, lines, tuple(f"{job.script.name}: {problem}" for problem in sheet.problems))
+    return Script(
+        info, lines, _bed(job, info, lines), tuple(f"{job.script.name}: {problem}" for problem in sheet.problems)
+    )
 
 
 def _script_line(id: str, cue: Cue, job: DubJob) -> ScriptLine:
@@ -258,6 +262,8 @@ def _unused(lines: Sequence[ScriptLine], job: DubJob) -> list[str]:
 
 def _voice(name: str, prompt: Path, dubber: Dubber) -> Voice:
     """A character's voice; a refusal says whose prompt it is about."""
+    from .speaker import BadPrompt
+
     try:
         return dubber.voice(name, prompt)
     except BadPrompt as error:

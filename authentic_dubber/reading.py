@@ -42,6 +42,7 @@ from library_builder.workers import Loader, make_here, make_local
 from .footage_job import BuildJob, Sheets, find_videos, root_of
 
 if TYPE_CHECKING:
+    from library_builder.pretrained.places import ModelPlaces
     from library_builder.readers import Readers
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -58,22 +59,22 @@ def light_readers() -> Readers:
     return build_readers("light")
 
 
-def readers_like(spaces: Mapping[str, str]) -> Readers:
+def readers_like(spaces: Mapping[str, str], models: ModelPlaces | None = None) -> Readers:
     """The extractors that a library of these spaces was read by, as far as they are ours; light ones otherwise.
 
     Raises:
-        ValueError: they were pretrained, whose models have to be named.
+        ValueError: they were pretrained, whose models have to be named, or the models are others.
     """
-    from library_builder.readers import needs_models, readers_of
+    from library_builder.readers import Models, needs_models, readers_of
 
     for modality, space in spaces.items():
-        if needs_models(space):
+        if models is None and needs_models(space):
             raise ValueError(
                 f"expected the models that read this library, whose {modality} is of space {space} "
                 "(--extractors paper --model-dir DIR), got none"
             )
 
-    return readers_of(spaces, light_else=True)
+    return readers_of(spaces, models=Models(models), light_else=True)
 
 
 @dataclass(frozen=True, slots=True)

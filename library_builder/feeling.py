@@ -6,6 +6,7 @@ reach a vector. An extractor that has `read_all` is asked about a few stretches 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +19,8 @@ from .types import MODALITIES, Emotion, Frame, Hertz, Modality, Reading, Unread
 
 if TYPE_CHECKING:
     from .readers import Readers
+
+logger = logging.getLogger(__name__)
 
 SOUND_RATE: Hertz = 16_000
 """Sample rate at which extractors hear: enough for a voice, and what speech models are trained on."""
@@ -130,8 +133,9 @@ def _ask_all(modality: Modality, asked: Sequence[_Asked], readers: Readers) -> l
     if together is not None and modality != "audio" and len(asked) > 1:
         try:
             return _ask_together(modality, asked, together)
-        except CHOKED:
-            pass
+        except CHOKED as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            logger.warning("%s: %d stretches together failed (%s), each is read alone", modality, len(asked), reason)
     return [_ask_alone(modality, one, readers, together) for one in asked]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from .audio import AudioReader, LightAudio
 from .audio_v2 import LightAudioV2
@@ -13,7 +13,11 @@ from .face import FaceReader, LightFace
 from .lips import LIGHT_LIPS, LightLips, LipReader
 from .scene import LightScene, SceneReader
 from .text import LightText, TextReader
-from .types import MODALITIES, Modality
+from .types import MODALITIES, Modality, space_width
+
+if TYPE_CHECKING:
+    from .pretrained.folder import ModelFolder
+    from .pretrained.places import ModelPlaces
 
 PAPER = "paper"
 """The extractors that the paper names; they need a folder of models."""
@@ -43,13 +47,14 @@ class Models:
     """Where pretrained readers find their weights, and how they compute.
 
     Attributes:
-        folder: with a sub-folder per model, see `pretrained.folder`; None where only light readers are asked for.
+        places: a folder with a sub-folder per model, see `pretrained.folder`, or models named one by one; None where
+            only light readers are asked for.
         device: `auto`, `cpu`, `cuda` or a card such as `cuda:1`.
         precision: `auto`, `fp32` or `bf16`; `auto` is bf16 on a GPU.
         batch: shots that a video language model is asked about at once.
     """
 
-    folder: Path | None = None
+    places: Path | ModelPlaces | None = None
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     batch: int = 4
@@ -61,6 +66,7 @@ class Readers:
 
     Attributes:
         batch: stretches that are best read at once; see `feeling`.
+        absent: optional models that were not found, by the name of their sub-folder, and what is left out for it.
     """
 
     scene: SceneReader
@@ -69,6 +75,7 @@ class Readers:
     audio: AudioReader
     lips: LipReader
     batch: int = 1
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def spaces(self) -> dict[Modality, str]:
         """The space of each modality's vectors, for manifests to record; lips give features, not a feeling."""
@@ -107,9 +114,21 @@ def build_readers(names: str = "light", models: Models | None = None) -> Readers
     chosen, shared = parse_names(names), _Shared(models)
     made: dict[str, Any] = {modality: _make(modality, name, shared) for modality, name in chosen.items()}
     pretrained = any(name in _PRETRAINED[modality] for modality, name in chosen.items())
-    lips = shared.folder().lips() if pretrained and shared.folder().has("lips") else LightLips()
+    lips = shared.folder().lips() if pretrained and shared.folder().places.has("lips") else LightLips()
     captioned = PAPER in (chosen["scene"], chosen["face"])
-    return Readers(**made, lips=lips, batch=models.batch if captioned else 1)
+    absent = _absent(chosen, made, shared.folder().places) if pretrained else {}
+    return Readers(**made, lips=lips, batch=models.batch if captioned else 1, absent=absent)
+
+
+def _absent(chosen: Mapping[Modality, str], made: Mapping[str, AnyReader], places: ModelPlaces) -> dict[str, str]:
+    """Optional models that are not there, and what that means."""
+    found = {}
+    if chosen["text"] == PAPER and not places.has("comet"):
+        width = space_width(made["text"].space)
+        found["comet"] = f"no comet/ in {places.told()}: a line's vector has no half for reactions ({width} values)"
+    if not places.has("lips"):
+        found["lips"] = f"no lips/ in {places.told()}: lips are read by the light reader ({LIGHT_LIPS})"
+    return found
 
 
 def parse_names(names: str) -> dict[Modality, str]:
@@ -165,23 +184,26 @@ class _Shared:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._folder: Any = None
+        self._folder: ModelFolder | None = None
 
     @property
     def there(self) -> bool:
-        """Whether a folder was given."""
-        return self._models.folder is not None
+        """Whether any place of models was given."""
+        return self._models.places is not None
 
-    def folder(self) -> Any:
-        """Raises ValueError without a folder of models."""
+    def folder(self) -> ModelFolder:
+        """Raises ValueError without a place of models."""
         if self._folder is None:
             from .pretrained.folder import ModelFolder
             from .pretrained.loading import choose_place
 
-            if self._models.folder is None:
-                raise ValueError("expected a folder of models for pretrained extractors (--model-dir DIR), got none")
+            if self._models.places is None:
+                raise ValueError(
+                    "expected a folder of models for pretrained extractors (--model-dir DIR), got none; or name each "
+                    "model (--model NAME=DIR|HUB-ID)"
+                )
             place = choose_place(self._models.device, self._models.precision)
-            self._folder = ModelFolder(self._models.folder, place, batch=self._models.batch)
+            self._folder = ModelFolder(self._models.places, place, batch=self._models.batch)
         return self._folder
 
 

@@ -5,7 +5,9 @@
 DATA holds a speaker's clips as the corpus lies on disk (`video/` or the clips themselves, `align/`), or folders of
 speakers (`s1/`, `grid_s1/`). OUT gets `cues/` by portion, `library/` of the training portion alone, `sets/` of the test
 portion in settings 1.0 (the target's own recording lends the voice: it leaks) and 2.0 (another recording of the speaker
-does), and `runs/` with a table each. What is there already is gone on with. The test portion is what no training of the
+does), and `runs/` with a table each. `--extractors paper --model-dir MODELS` has library and sets read by the published
+models; lines are then spoken by a `--checkpoint` that was trained for their vectors, and without one the recipe ends
+with the sets. What is there already is gone on with. The test portion is what no training of the
 starter may see, or drawn by the seed with `--test-share`; the validation portion is carved from the rest.
 """
 
@@ -17,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from authentic_dubber.checkpoint import load_acoustic, packaged_checkpoint
 from authentic_dubber.commands.evaluate import describe
 from authentic_dubber.dubber import Dubber
 from authentic_dubber.evaluation.evaluate import evaluate
@@ -30,12 +33,14 @@ from authentic_dubber.evaluation.film_sets import (
     same_speaker,
     write_sheets,
 )
+from authentic_dubber.evaluation.manner import Manner
 from authentic_dubber.evaluation.sets import Setting
-from authentic_dubber.evaluation.speak import Manner
 from authentic_dubber.exits import OK, PARTIAL
+from authentic_dubber.extraction import Extraction, add_reader_options, chosen_extraction, told_absent, told_licences
 from authentic_dubber.training.corpora import Utterance
 from authentic_dubber.training.heldout import is_held_out
 from library_builder.cues import read_cues
+from library_builder.readers import Readers
 
 LICENCE = "CC-BY-4.0"
 SUFFIXES = (".mpg", ".mp4", ".avi", ".mov")
@@ -137,26 +142,53 @@ def _spread(lines: Sequence[FilmLine], count: int) -> list[FilmLine]:
     return [lines[int((i + 0.5) * len(lines) / count)] for i in range(count)]
 
 
-def run(data: Path, out: Path, choice: Choice, settings: Sequence[Setting], checkpoint: Path | None) -> int:
+def find_dubber(checkpoint: Path | None, extraction: Extraction, readers: Readers) -> Dubber | None:
+    """The checkpoint, if it was trained for what reads; None where the starter was not, and no other was given.
+
+    Raises:
+        ValueError: the checkpoint that was given was trained for other vectors.
+    """
+    config = load_acoustic((checkpoint or packaged_checkpoint()) / "acoustic").config
+    known, got = {**config.spaces, "lips": config.lip_space}, {**readers.spaces(), "lips": readers.lips.space}
+    other = next((what for what in known if known[what] != got[what]), None)
+    if other is None:
+        return Dubber.load(checkpoint, models=extraction.models)
+    if checkpoint is not None:
+        raise ValueError(
+            f"{checkpoint}: was trained for {other} in space {known[other]}, got extractors of {got[other]}"
+        )
+    return None
+
+
+def run(
+    data: Path, out: Path, choice: Choice, settings: Sequence[Setting], checkpoint: Path | None, extraction: Extraction
+) -> int:
     """All of it; returns the exit code."""
-    watch = Stopwatch()
+    watch, readers = Stopwatch(), extraction.load()
+    told = [*told_licences(readers), *(f"note: {one}" for one in told_absent(readers, lips=True))]
+    print("\n".join(told), end="\n" if told else "")
+    dubber, seen = find_dubber(checkpoint, extraction, readers), {}
     with watch.stage("cues"):
         lines, dropped = find_lines(data, out / "clips")
         splits = split(lines, choice)
         sheets = {name: write_sheets(out / "cues" / name, own) for name, own in splits.portions().items()}
     print(", ".join(f"{name} {len(own)}" for name, own in splits.portions().items()))
     with watch.stage("library"):
-        library, troubles = build_training_library(out / "library", splits.train, sheets["train"], LICENCE)
+        library, troubles = build_training_library(
+            out / "library", splits.train, sheets["train"], LICENCE, extraction, readers
+        )
         dropped += troubles
-    dubber, seen = Dubber.load(checkpoint), {}
     for setting in settings:
         prompt = same_speaker(splits.train, choice.seed) if setting == "2.0" else lambda line: line
         with watch.stage("sets"):
             cases, lost = make_set(
-                out / "sets" / f"test-{setting}", setting, splits.test, prompt, library, dubber.readers,
+                out / "sets" / f"test-{setting}", setting, splits.test, prompt, library, readers,
                 corpus="grid", note="GRID, recordings that no training saw", seen=seen,
             )  # fmt: skip
         dropped += lost
+        if dubber is None:
+            print(f"setting {setting}, {len(cases.cases)} lines; not spoken: the starter was trained for other vectors")
+            continue
         with watch.stage("evaluation"):
             found = evaluate(out / "runs" / f"test-{setting}", cases, dubber, Manner(), measures=MEASURES)
         print(f"\nsetting {setting}, {len(cases.cases)} lines\n{describe(found)}")
@@ -175,6 +207,7 @@ def main() -> int:
     parser.add_argument("--settings", default="2.0", help="comma-separated: 1.0,2.0")
     parser.add_argument("--checkpoint", type=Path, help="checkpoint folder; the starter by default")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and prompts")
+    add_reader_options(parser)
     given = parser.parse_args()
     settings = given.settings.split(",")
     if unknown := [one for one in settings if one not in ("1.0", "2.0")]:
@@ -183,8 +216,8 @@ def main() -> int:
         )
     try:
         choice = Choice(given.clips, given.test_share, given.val_share, given.seed)
-        return run(given.data, given.out, choice, settings, given.checkpoint)
-    except (OSError, ValueError) as error:
+        return run(given.data, given.out, choice, settings, given.checkpoint, chosen_extraction(given))
+    except (OSError, ValueError, ImportError) as error:
         parser.error(" ".join(str(error).split()))
 
 

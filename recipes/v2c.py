@@ -51,7 +51,7 @@ from authentic_dubber.evaluation.film_sets import (
 )
 from authentic_dubber.evaluation.sets import Setting
 from authentic_dubber.exits import OK, PARTIAL
-from authentic_dubber.extraction import Extraction, told_licences
+from authentic_dubber.extraction import add_reader_options, chosen_extraction, told_absent, told_licences
 from authentic_dubber.speaker import GE2E
 from authentic_dubber.text import TextFrontend
 from authentic_dubber.training.corpora import FILMS
@@ -297,9 +297,10 @@ def gather(films: Path, lists: Lists) -> tuple[list[FilmLine], list[str]]:
 def run(given: argparse.Namespace) -> int:
     """All of it; returns the exit code."""
     watch, lists = Stopwatch(), Lists.read(given.lists)
-    extraction = Extraction(given.extractors, given.model_dir, given.device)
+    extraction = chosen_extraction(given)
     readers = extraction.load()
-    print("\n".join(told_licences(readers)), end="\n" if not extraction.light else "")
+    told = [*told_licences(readers), *(f"note: {one}" for one in told_absent(readers, lips=True))]
+    print("\n".join(told), end="\n" if told else "")
     with watch.stage("cues"):
         lines, troubles = gather(given.films, lists)
         test = None if given.test is None else read_ids(given.test)
@@ -370,15 +371,13 @@ def main() -> int:
     parser.add_argument("--unseen", type=Path, help="recordings of speakers from elsewhere, for setting 3.0")
     parser.add_argument("--licence", default=None, help="of the films, kept in every clip")
     parser.add_argument("--seed", type=int, default=0, help="of the splits and prompts")
-    parser.add_argument("--extractors", default="light", help="as of dub library build: light, paper, ...")
-    parser.add_argument("--model-dir", type=Path, help="models of paper extractors")
-    parser.add_argument("--device", default="auto", help="where models compute: auto, cpu, cuda")
+    add_reader_options(parser)
     parser.add_argument("--prepare", action="store_true", help="also make OUT/cache, for dub train")
     parser.add_argument("--aligner-steps", type=int, default=800, help="updates of the aligner of phones and sound")
     given = parser.parse_args()
     try:
         return run(given)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         parser.error(" ".join(str(error).split()))
 
 

@@ -18,11 +18,12 @@ from authentic_dubber.espeak import Espeak
 from authentic_dubber.evaluation.compare import compare, describe
 from authentic_dubber.evaluation.conditions import Listening
 from authentic_dubber.evaluation.evaluate import evaluate
+from authentic_dubber.evaluation.manner import Manner
 from authentic_dubber.evaluation.measured import Measured, Row, Sample
 from authentic_dubber.evaluation.runs import RunError, TakeFacts, read_run, take_path
 from authentic_dubber.evaluation.scoring import all_scores, score
 from authentic_dubber.evaluation.sets import Case, Content, EvaluationSet, write_set
-from authentic_dubber.evaluation.speak import Manner, speak_set
+from authentic_dubber.evaluation.speak import speak_set
 from authentic_dubber.evaluation.suite import Family
 from authentic_dubber.evaluation.table import figure
 from authentic_dubber.symbols import INVENTORY_NAME, SYMBOL_COUNT

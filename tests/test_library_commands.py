@@ -14,7 +14,9 @@ from authentic_dubber.cli import app
 from authentic_dubber.commands.library_search import parse_weights
 from authentic_dubber.exits import FAILED, PARTIAL, REFUSED
 from library_builder.mux import write_video, write_wave
-from retrieval.library import Library
+from library_builder.types import Clip, Emotion
+from retrieval import commit
+from retrieval.library import Library, Policy
 from retrieval.lock import builder_lock
 from retrieval.versions import current_version, version_names
 
@@ -191,3 +193,22 @@ def test_versions_come_and_go_by_command(films: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Ada", b"Eda"))
     code, output = dub("verify", root)
     assert code == FAILED and path.name in output
+
+
+def test_clips_without_words_are_not_offered_for_words_and_say_so_elsewhere(tmp_path: Path) -> None:
+    def feeling(name: str, x: float) -> Emotion:
+        return Emotion(f"{name}/2", np.array([x, np.sqrt(1 - x * x)], dtype=np.float32))
+
+    said = {"audio": feeling("sound", 0.6), "text": feeling("words", 0.6)}
+    clips = [
+        Clip("said", "a.mp4", 0.0, 1.0, "Ada", "Hello.", "film", emotions=said),
+        Clip("described", "a.mp4", 1.0, 2.0, "", "", "film", emotions={**said, "audio": feeling("sound", 0.9)}),
+        Clip("silent", "a.mp4", 2.0, 3.0, "Ada", " ", "film", emotions={"audio": feeling("sound", 0.5)}),
+    ]
+    commit(tmp_path, clips)
+    asked = {"text": feeling("words", 0.7)}
+    for policy in (Policy(), Policy(pinned=("silent",)), Policy(weights={"text": 1.0, "audio": 1.0})):
+        found = Library.open(tmp_path).top_k(asked, 3, policy=policy)  # type: ignore[arg-type]
+        assert "silent" not in [hit.clip.id for hits in found.hits.values() for hit in hits], policy
+    _, output = dub("search", tmp_path, "--clip", "said")
+    assert "  described  (no words)\n" in output and "  silent  Ada: (no words)\n" in output

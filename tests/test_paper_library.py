@@ -160,9 +160,10 @@ def test_light_libraries_are_read_again_and_searched_with_models(films: Path, mo
     assert opened.info()["extractors"]["text"]["reader"] == "ClassifiedText"
     code, output = dub("search", library, "--text", "I am so happy!", "-k", 1)
     assert code == REFUSED and "expected the models" in output
-    asked = ("--extractors", "light,text=paper", "--model-dir", models, "--json")
-    code, output = dub("search", library, "--text", "I am so happy!", "-k", 1, *asked)
-    assert code == 0 and json.loads(output)["text"][0]["score"] == pytest.approx(1, abs=1e-5), output
+    for extractors in (("--extractors", "light,text=paper"), ()):  # without, those of the library's own spaces
+        asked = (*extractors, "--model-dir", models, "--json")
+        code, output = dub("search", library, "--text", "I am so happy!", "-k", 1, *asked)
+        assert code == 0 and json.loads(output)["text"][0]["score"] == pytest.approx(1, abs=1e-5), output
 
 
 def test_the_page_shows_every_caption_its_emotion_and_what_is_wrong(built: Path, films: Path, tmp_path: Path) -> None:

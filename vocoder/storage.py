@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+if TYPE_CHECKING:  # so that whoever writes a folder does not wait for torch
+    from torch import Tensor, nn
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -81,6 +81,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, half: bool = False) -> None:
     """Tensors to safetensors on the CPU; `half` stores floating-point ones in float16."""
+    from safetensors.torch import save_file
 
     def stored(value: Tensor) -> Tensor:
         value = value.detach().cpu()
@@ -97,6 +98,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: expected a safetensors file, found none")
+    from safetensors.torch import load_file
+
     return load_file(path)
 
 

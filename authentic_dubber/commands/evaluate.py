@@ -11,8 +11,9 @@ import typer
 
 from authentic_dubber.exits import OK, PARTIAL
 
+from .library_build import NamedModels, placed
 from .progress import Bar
-from .say import Device, ModelDir, OtherVocoder
+from .say import Device, ModelDir, OtherVocoder, loaded
 
 if TYPE_CHECKING:
     from authentic_dubber.evaluation.evaluate import Evaluated
@@ -50,6 +51,7 @@ def evaluate(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
     vocoder: OtherVocoder = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     k: Annotated[int, typer.Option("-k", help="References per modality; 0 speaks without any.")] = 3,
     references: Which = References.nearest,
     strength: Annotated[float, typer.Option(help="Of the acting: 0 neutral, 1 as felt.")] = 1.0,
@@ -68,18 +70,22 @@ def evaluate(
     RUN gets the takes, scores.json, scores.html and clips.csv. A clip that cannot be measured is counted as missing,
     a measure that cannot run says what it lacks. Exits with 3 when some cases have no take.
     """
-    from authentic_dubber.dubber import Dubber
-    from authentic_dubber.evaluation.evaluate import evaluate as judge
+    from authentic_dubber.checkpoint import check_parts
+    from authentic_dubber.evaluation.manner import Manner, check_names
     from authentic_dubber.evaluation.sets import EvaluationSet
-    from authentic_dubber.evaluation.speak import Manner
     from authentic_dubber.training.cache import Cache
 
+    places = placed(model_dir, model)
+    check_names(named(measures), named(conditions), limit)
     manner = Manner(k, references.value, strength, seed, oracle_length)
     opened = EvaluationSet.open(cases)
     learned = None if corpus is None else Cache(corpus)
     if models is not None and not models.is_dir():
         raise FileNotFoundError(f"{models}: expected a folder of published listeners, there is none")
-    dubber = Dubber.load(checkpoint, device=device.value, vocoder=vocoder, models=model_dir)
+    check_parts(checkpoint, vocoder=vocoder, models=places)
+    dubber = loaded(checkpoint, device, vocoder, places)
+    from authentic_dubber.evaluation.evaluate import evaluate as judge
+
     with Bar() as bar:
         found = judge(
             run, opened, dubber, manner,

@@ -16,6 +16,7 @@ from .progress import Bar
 if TYPE_CHECKING:
     from authentic_dubber.extraction import Extraction
     from authentic_dubber.librarian import BuildResult
+    from library_builder.pretrained.places import ModelPlaces
     from library_builder.ray_engine import RayOptions
     from library_builder.readers import Readers
     from retrieval.choice import Budget
@@ -75,6 +76,14 @@ ModelDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Models of paper extractors: video_llm/, roberta/, comet/, emotion2vec/, lips/."),
 ]
+NamedModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="NAME=DIR|HUB-ID[@REVISION]",
+        help="A model from elsewhere, a folder or the hub's cache, by the name of its sub-folder. Repeatable.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where models compute: auto, cpu, cuda, or a card such as cuda:1.")]
 Precision = Annotated[PrecisionChoice, typer.Option(help="Of large models; auto is bf16 on a GPU.")]
 ModelBatch = Annotated[int, typer.Option(min=1, help="Clips that are captioned at once; halved where memory is short.")]
@@ -91,6 +100,7 @@ def build(
     speaker: Speaker = "",
     extractors: Extractors = "light",
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     device: Device = "auto",
     precision: Precision = PrecisionChoice.auto,
     model_batch: ModelBatch = 4,
@@ -117,7 +127,7 @@ def build(
     from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
-    using = read_by(extractors, model_dir, device, precision, model_batch)
+    using = read_by(extractors, placed(model_dir, model), device, precision, model_batch)
     asked: dict[str, Any] = {"workers": workers, "shard_clips": shard_clips, "finish": finish, "cache": cache}
     asked |= {"engine": engine.value, "part": _part(shard), "ray": _ray(ray_address, decoders, worker_gpus)}
     options = BuildOptions(**asked, rehash=rehash, retries=retries, config=using.config(), load=using.load)
@@ -141,27 +151,41 @@ def _budget(recall: float, memory: str | None) -> Budget:
     return Budget(recall, None if memory is None else parse_size(memory))
 
 
-def read_by(names: str, models: Path | None, device: str, precision: PrecisionChoice, batch: int) -> Extraction:
+def placed(model_dir: Path | None, model: list[str] | None) -> ModelPlaces | None:
+    """Where `--model-dir` and `--model` say that models lie; None where neither is given.
+
+    Raises:
+        ModelError: a `--model` is not of its form, of an unknown name, or comes twice.
+    """
+    from library_builder.pretrained.places import ModelPlaces
+
+    return ModelPlaces.of(model_dir, model or ())
+
+
+def read_by(names: str, models: ModelPlaces | None, device: str, precision: PrecisionChoice, batch: int) -> Extraction:
     """What options that commands share say of extractors."""
     from authentic_dubber.extraction import Extraction
 
     return Extraction(names, models, device, precision.value, batch)
 
 
-def opened(extraction: Extraction, *, here: bool) -> Readers | None:
-    """The readers that were asked for, with the licences of their models told; None for the light ones, which a build
-    loads when it has found its footage.
+def opened(extraction: Extraction, *, here: bool, lips: bool = False) -> Readers | None:
+    """The readers that were asked for, the licences of their models and what optional ones are missing told; None for
+    the light ones, which a build loads when it has found its footage.
 
     Args:
         here: footage is read in this very process, so weights are loaded now; workers load their own.
+        lips: mouths are read too.
     """
-    from authentic_dubber.extraction import told_licences
+    from authentic_dubber.extraction import told_absent, told_licences
 
     if extraction.light:
         return None
     readers = extraction.open()
     for line in told_licences(readers):
         typer.echo(line, err=True)
+    for line in told_absent(readers, lips=lips):
+        typer.echo(f"note: {line}", err=True)
     if here:
         readers.ready()
     return readers

@@ -17,10 +17,12 @@ from .library_build import (
     LibraryFolder,
     ModelBatch,
     ModelDir,
+    NamedModels,
     Precision,
     PrecisionChoice,
     Workers,
     opened,
+    placed,
     read_by,
 )
 from .library_versions import Onto
@@ -52,6 +54,7 @@ def reextract(
     keep_failed: KeepFailed = False,
     workers: Workers = 1,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     device: Device = "auto",
     precision: Precision = PrecisionChoice.auto,
     model_batch: ModelBatch = 4,
@@ -62,15 +65,21 @@ def reextract(
     It waits for `publish`; look at it with `compare` first. Stopped in any way and run again, it goes on where it was.
     Exits with 3 when clips kept their old reading.
     """
+    from authentic_dubber.extraction import told_absent
     from authentic_dubber.reextraction import AgainOptions, FootageLost
     from authentic_dubber.reextraction import reextract as read
+    from retrieval.versions import current_version
 
     asked = parse_modalities(modality)
+    places = placed(model_dir, model)
+    current_version(library)
     done: list[Reextracted] = []
+    absent: list[str] = []
     for one in asked:
-        using = read_by(f"light,{one}={extractor}", model_dir, device, precision, model_batch)
+        using = read_by(f"light,{one}={extractor}", places, device, precision, model_batch)
         options = AgainOptions(keep_failed, workers, config=using.config(), load=using.load)
         readers = opened(using, here=workers == 1) or using.load()
+        absent += told_absent(readers, lips=False)
         try:
             with Bar("clip") as bar:
                 last = publish and one == asked[-1]
@@ -80,7 +89,7 @@ def reextract(
                 typer.echo(f"failed: clip {id}: {reason}", err=True)
             raise
         onto = done[-1].version
-    typer.echo(_told(library, done, as_json))
+    typer.echo(_told(library, done, absent, as_json))
     raise typer.Exit(PARTIAL if any(one.kept for one in done) else 0)
 
 
@@ -97,12 +106,12 @@ def parse_modalities(text: str) -> list[Modality]:
     return [name for name in ORDER if name in names]
 
 
-def _told(library: Path, done: list[Reextracted], as_json: bool) -> str:
+def _told(library: Path, done: list[Reextracted], absent: list[str], as_json: bool) -> str:
     again = {one.modality for one in done}
     notes = {one.modality: () if "text" in again else one.notes for one in done}
     if as_json:
         facts = [{**asdict(one), "notes": list(notes[one.modality])} for one in done]
-        return json.dumps({"version": done[-1].version, "steps": facts}, ensure_ascii=False, indent=2)
+        return json.dumps({"version": done[-1].version, "steps": facts, "notes": absent}, ensure_ascii=False, indent=2)
     lines = []
     for one in done:
         if one.version == one.parent:

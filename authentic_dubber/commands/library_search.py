@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .library_build import ModelDir
+from .library_build import ModelDir, NamedModels, placed
 
 if TYPE_CHECKING:
     from authentic_dubber.enquiry import Enquiry
+    from library_builder.pretrained.places import ModelPlaces
     from library_builder.readers import Readers
     from library_builder.types import Modality
     from retrieval.library import Library, Policy, Retrieved
@@ -88,44 +89,42 @@ def search(
     version: Version = None,
     extractors: Reads = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     dump: Dump = None,
     explain: Explain = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Find the clips that feel nearest, for every modality that asks."""
-    from authentic_dubber.enquiry import answer, enquire, rows
+    from authentic_dubber.enquiry import answer, check_question, enquire, rows
     from authentic_dubber.enquiry import dump as write
     from retrieval.library import Library, Policy
 
+    places = placed(model_dir, model)
+    check_question(clip=clip, words=text, picture=picture, sound=sound, k=k, out=dump)
+    weighed = parse_weights(weights) if weights is not None else None
     opened = Library.open(library, version, verify=False, device=device.value)
-    readers = _readers(opened, extractors, model_dir) if clip is None else None
-    enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
+    whose = speaker or (None if clip is None else opened.clip(clip).speaker)
     policy = Policy(
-        scope=scope.value,
-        speaker=None if scope is ScopeChoice.any else speaker or getattr(enquiry.clip, "speaker", None),
-        film_scope="same" if film is not None else "any",
-        film=film,
-        licences=licence,
-        without=without or (),
-        pinned=pin or (),
-        minimum=minimum,
-        weights=parse_weights(weights) if weights is not None else None,
-        distinct=distinct,
-    )
+        scope=scope.value, speaker=None if scope is ScopeChoice.any else whose,
+        film_scope="same" if film is not None else "any", film=film, licences=licence,
+        without=without or (), pinned=pin or (), minimum=minimum, weights=weighed, distinct=distinct,
+    )  # fmt: skip
+    readers = _readers(opened, extractors, places) if clip is None else None
+    enquiry = enquire(opened, readers, clip=clip, words=text, picture=picture, sound=sound)
     told = rows(found := answer(opened, enquiry, k, policy), enquiry, policy)
     if dump is not None:
         write(dump, told, found.notes)
     _print(found, told, enquiry, policy, explain=explain, as_json=as_json)
 
 
-def _readers(opened: Library, extractors: str | None, model_dir: Path | None) -> Readers:
+def _readers(opened: Library, extractors: str | None, models: ModelPlaces | None) -> Readers:
     """Those asked for, or such as read the library."""
     from authentic_dubber.extraction import Extraction
     from authentic_dubber.reading import readers_like
 
     if extractors is not None:
-        return Extraction(extractors, model_dir).load()
-    return readers_like({str(m): space for m, space in opened.spaces.items()})
+        return Extraction(extractors, models).load()
+    return readers_like({str(m): space for m, space in opened.spaces.items()}, models)
 
 
 def parse_weights(text: str) -> dict[Modality, float]:
@@ -167,7 +166,8 @@ def _print(
     for modality, hits in found.hits.items():
         typer.echo(f"{modality}:")
         for hit in hits:
-            typer.echo(f"  {hit.rank}. {hit.score:+.4f}  {hit.clip.id}  {hit.clip.speaker}: {hit.clip.text}")
+            who = f"{hit.clip.speaker}: " if hit.clip.speaker else ""
+            typer.echo(f"  {hit.rank}. {hit.score:+.4f}  {hit.clip.id}  {who}{hit.clip.text.strip() or '(no words)'}")
             if explain:
                 typer.echo(f"       {reasons(hit, enquiry, policy)}")
                 for of, caption in hit.clip.captions.items():

@@ -21,11 +21,13 @@ from .library_build import (
     Licence,
     ModelBatch,
     ModelDir,
+    NamedModels,
     Precision,
     PrecisionChoice,
     Speaker,
     Workers,
     opened,
+    placed,
     read_by,
 )
 from .progress import Bar
@@ -52,6 +54,7 @@ def add(
         str | None, typer.Option(metavar="NAME,...", help="What reads; by default as LIB was read, if without models.")
     ] = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     device: Device = "auto",
     precision: Precision = PrecisionChoice.auto,
     model_batch: ModelBatch = 4,
@@ -70,9 +73,10 @@ def add(
     from authentic_dubber.librarian import BuildJob, BuildOptions, add_footage
 
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
+    places = placed(model_dir, model)
     options, readers = BuildOptions(workers=workers), None
     if extractors is not None:
-        using = read_by(extractors, model_dir, device, precision, model_batch)
+        using = read_by(extractors, places, device, precision, model_batch)
         options = BuildOptions(workers=workers, load=using.load, config=using.config())
         readers = opened(using, here=workers == 1)
     with Bar("clip") as bar:
@@ -185,11 +189,13 @@ def gc(
 
     Clips that were removed stay in what builds keep of footage until `--work` clears that.
     """
-    from authentic_dubber.librarian import clear_work
     from retrieval.upkeep import gc as collect
 
-    gone = collect(library, keep, dry=dry_run)
-    cleared = clear_work(library, dry=dry_run) if work else 0
+    gone, cleared = collect(library, keep, dry=dry_run), 0
+    if work:  # the librarian can build too, which takes a moment to load
+        from authentic_dubber.librarian import clear_work
+
+        cleared = clear_work(library, dry=dry_run)
     verb = "would remove" if dry_run else "removed"
     names = ", ".join((*gone.versions, *gone.leftovers, *(("work",) if cleared else ()))) or "nothing"
     facts = {**asdict(gone), "work": cleared, "dry_run": dry_run}

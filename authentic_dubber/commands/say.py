@@ -12,10 +12,13 @@ import typer
 
 from authentic_dubber.exits import OK, PARTIAL
 
+from .library_build import NamedModels, placed
 from .progress import Bar
 
 if TYPE_CHECKING:
+    from authentic_dubber.dubber import Dubber
     from authentic_dubber.session import JobResult
+    from library_builder.pretrained.places import ModelPlaces
 
 
 class Language(str, Enum):
@@ -129,6 +132,7 @@ def say(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; the starter by default.")] = None,
     vocoder: OtherVocoder = None,
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     commercial_only: CommercialOnly = False,
     lexicon: Lexicon = None,
     language: Annotated[Language, typer.Option(help="Language of the script.")] = Language.en,
@@ -140,23 +144,33 @@ def say(
     OUT gets a WAV per line, mix.wav, the dubbed film, takes.json and report.html. Exits with 3 when some lines were
     skipped or failed. An interrupted run goes on when the same command is given again.
     """
-    from authentic_dubber.checkpoint import choose_checkpoint
-    from authentic_dubber.dubber import Dubber
+    from authentic_dubber.checkpoint import check_parts, choose_checkpoint
     from authentic_dubber.plan import DubJob, check_script
-    from authentic_dubber.session import run
     from authentic_dubber.wishes import parse_wishes
 
     asked = {"emotion": emotion, "emotion_from": emotion_from, "strength": strength, "pin": pin}
     asked |= {"ban": ban, "slot": slot}
     wishes = parse_wishes(**{name: given or () for name, given in asked.items()})
     job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
-    check_script(job)
     folder = choose_checkpoint(checkpoint, commercial_only=commercial_only, vocoder=vocoder)
-    dubber = Dubber.load(folder, device=device.value, lexicon=lexicon, vocoder=vocoder, models=model_dir)
+    check_parts(folder, lexicon, vocoder, places := placed(model_dir, model))
+    check_script(job)
+    dubber = loaded(folder, device, vocoder, places, lexicon)
+    from authentic_dubber.session import run
+
     with Bar() as bar:
         result = run(job, dubber, bar)
     typer.echo(_as_json(result) if as_json else describe(result, dubber.notice))
     raise typer.Exit(exit_code(result))
+
+
+def loaded(
+    folder: Path | None, device: Device, vocoder: Path | None, models: ModelPlaces | None, lexicon: Path | None = None
+) -> Dubber:
+    """The dubber that options ask for: torch comes with it, so it is asked for when all else was checked."""
+    from authentic_dubber.dubber import Dubber
+
+    return Dubber.load(folder, device=device.value, lexicon=lexicon, vocoder=vocoder, models=models)
 
 
 def parse_voices(given: list[str]) -> dict[str, Path]:

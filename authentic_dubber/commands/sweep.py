@@ -61,13 +61,21 @@ def _sweep(
     checkpoint: Path | None,
     jobs: int,
 ) -> int:
-    from authentic_dubber.sweeps.models import Workshop
-    from authentic_dubber.sweeps.running import Bench, sweep
+    from authentic_dubber.checkpoint import check_parts
+    from authentic_dubber.evaluation.sets import EvaluationSet
     from authentic_dubber.sweeps.settings import Study
+    from authentic_dubber.training.cache import Cache
 
     if corpus is None or cases is None or out is None:
         raise typer.BadParameter("expected --corpus, --set and --out, got no " + _absent(corpus, cases, out))
     study = Study.read(file).varied(words)
+    Cache(corpus)
+    EvaluationSet.open(cases)
+    check_parts(checkpoint)
+    # Late: these bring torch.
+    from authentic_dubber.sweeps.models import Workshop
+    from authentic_dubber.sweeps.running import Bench, sweep
+
     bench = Bench(Workshop(corpus, checkpoint, out), cases, study.name)
     with Bar(unit="cell") as bar:
         done = sweep(study, bench, jobs=jobs, progress=bar)

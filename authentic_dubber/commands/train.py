@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from .library_build import Device as ModelDevice
-from .library_build import Extractors, ModelBatch, ModelDir, Precision, PrecisionChoice, opened, read_by
+from .library_build import (
+    Extractors,
+    ModelBatch,
+    ModelDir,
+    NamedModels,
+    Precision,
+    PrecisionChoice,
+    opened,
+    placed,
+    read_by,
+)
 
 Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes; run again to go on.")]
 Seed = Annotated[int, typer.Option(help="Of weights, batches and dropout.")]
@@ -22,6 +32,7 @@ DirectorSteps = Annotated[
 WordsOnly = Annotated[
     bool, typer.Option("--words-only", help="The first phase: no pictures, no references, feelings told.")
 ]
+Warmup = Annotated[int | None, typer.Option(help="Updates until that peak; the size's own by default.", min=0)]
 Rehearsed = Annotated[int | None, typer.Option(help="Further lines of every step, judged by ears; 0 for none.")]
 Augmented = Annotated[
     float | None, typer.Option(help="Share of lines drawn slower, faster or with a noisy prompt.", min=0, max=1)
@@ -34,6 +45,7 @@ def prepare(
     corpora: Annotated[str, typer.Option(help="Comma-separated corpus names.")] = "kathleen,ravdess,nemo,grid,sayings",
     extractors: Extractors = "light",
     model_dir: ModelDir = None,
+    model: NamedModels = None,
     device: ModelDevice = "auto",
     precision: Precision = PrecisionChoice.auto,
     model_batch: ModelBatch = 4,
@@ -44,13 +56,30 @@ def prepare(
 
     What reads pictures, words and sound is kept with the corpus, and `dub train` makes a model for its vectors.
     """
+    from authentic_dubber.training.corpora import SAYINGS, read_corpora
+
+    names, places = tuple(corpora.split(",")), placed(model_dir, model)
+    if not (cache / "index.json").is_file():
+        read_corpora(data, tuple(name for name in names if name != SAYINGS))
+    # Late: this brings torch.
     from authentic_dubber.training.prepare import PrepareConfig
     from authentic_dubber.training.prepare import prepare as run
 
-    readers = opened(read_by(extractors, model_dir, device, precision, model_batch), here=True)
-    config = PrepareConfig(corpora=tuple(corpora.split(",")), aligner_steps=aligner_steps, seed=seed)
+    readers = opened(read_by(extractors, places, device, precision, model_batch), here=True, lips=True)
+    config = PrepareConfig(corpora=names, aligner_steps=aligner_steps, seed=seed)
     made = run(data, cache, config, readers)
     typer.echo(f"{cache}: {len(made.entries)} utterances, {len(made.training_rows())} of them for training")
+
+
+def check_corpus(cache: Path) -> None:
+    """Before training is imported, which brings torch.
+
+    Raises:
+        FileNotFoundError, ValueError: the folder holds no prepared corpus.
+    """
+    from authentic_dubber.training.cache import Cache
+
+    Cache(cache)
 
 
 def pack(
@@ -98,9 +127,7 @@ def train(
     references: Annotated[int | None, typer.Option(help="Largest K; 0 trains without retrieval.")] = None,
     words_only: WordsOnly = False,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak; the size's own by default.")] = None,
-    warmup: Annotated[
-        int | None, typer.Option(help="Updates until that peak; the size's own by default.", min=0)
-    ] = None,
+    warmup: Warmup = None,
     batch: Annotated[int | None, typer.Option(help="Lines of an update, over all processes and parts.", min=1)] = None,
     width: Annotated[int | None, typer.Option(help="Of the model: every part as much narrower.", min=1)] = None,
     parts: Annotated[int, typer.Option(help="Compute each process's share of an update in so many parts.", min=1)] = 1,
@@ -112,6 +139,7 @@ def train(
     bf16: Annotated[bool, typer.Option(help="Compute in bfloat16 where that is safe.")] = True,
 ) -> None:
     """Train the acoustic model. On several GPUs: torchrun --nproc-per-node N -m authentic_dubber.launcher train ..."""
+    check_corpus(cache)
     from authentic_dubber.training.start import AcousticRun, train_acoustic
 
     shares = {name: float(share) for name, _, share in (pair.partition("=") for pair in weights.split(",") if pair)}
@@ -151,6 +179,7 @@ def train_vocoder(
     device: Device = "auto",
 ) -> None:
     """Train the starter vocoder: its pitch reader, then spectra, then critics."""
+    check_corpus(cache)
     from authentic_dubber.training.start import VocoderRun
     from authentic_dubber.training.start import train_vocoder as fit
 
@@ -173,6 +202,7 @@ def package(
     ] = False,
 ) -> None:
     """Join an acoustic model and a vocoder into a checkpoint with its card, in half precision."""
+    check_corpus(cache)
     from authentic_dubber.training.package import package_checkpoint
 
     card = package_checkpoint(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import librosa
 import numpy as np
@@ -22,12 +22,11 @@ from library_builder.media import MediaError, read_wave
 from library_builder.mux import write_wave
 from vocoder import MelConfig, log_mel
 
+from .manner import CONDITIONS, Condition
 from .measured import Sample, Wave
 from .runs import COPIES, Run, take_path
 from .sets import MOUTH_FPS, Case, EvaluationSet
 
-Condition: TypeAlias = Literal["takes", "recordings", "griffin-lim", "vocoder", "wrong-text", "wrong-speaker"]
-CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 TITLES: Mapping[Condition, str] = {
     "takes": "takes",
     "recordings": "recordings",

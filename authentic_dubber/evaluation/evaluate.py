@@ -10,13 +10,14 @@ from typing import Any
 from authentic_dubber.dubber import Dubber
 from authentic_dubber.training.cache import Cache
 
-from .conditions import CONDITIONS, Condition, Listening
+from .conditions import Listening
+from .manner import CONDITIONS, Condition, Manner, check_names
 from .page import write_page
 from .recordings import Progress
 from .runs import Run
 from .scoring import all_scores, score
 from .sets import EvaluationSet
-from .speak import Manner, speak_set
+from .speak import speak_set
 from .suite import Suite
 from .table import Figure, figures, run_facts, write_clips, write_table
 
@@ -63,9 +64,8 @@ def evaluate(
     Raises:
         ValueError: a name is unknown, the folder holds another run, or nothing can be measured.
     """
+    check_names(measures, conditions, limit)
     chosen = _conditions(cases, conditions)
-    if limit is not None and limit < 1:
-        raise ValueError(f"expected a limit of 1 or more, got {limit}")
     families = Suite(cases, corpus, models, dubber.speakers, progress).families(measures)
     run = speak_set(cases, folder, dubber, manner, limit=limit, progress=progress)
     listening = Listening(cases, folder, run, dubber, limit=limit)
@@ -80,9 +80,6 @@ def evaluate(
 
 
 def _conditions(cases: EvaluationSet, asked: Sequence[str]) -> list[Condition]:
-    unknown = [name for name in asked if name not in CONDITIONS]
-    if unknown:
-        raise ValueError(f"known conditions are {', '.join(CONDITIONS)}, got {unknown[0]!r}")
     recorded = any(case.reference is not None for case in cases.cases)
     if not asked:
         return ["takes", "recordings"] if recorded else ["takes"]

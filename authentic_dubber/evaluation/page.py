@@ -13,7 +13,8 @@ from urllib.parse import quote
 from authentic_dubber.report import STYLE
 from library_builder.atomic import whole_file
 
-from .conditions import TITLES, Condition
+from .conditions import TITLES
+from .manner import Condition
 from .measured import Measured
 from .plots import boxes, confusions
 from .runs import Run, take_path

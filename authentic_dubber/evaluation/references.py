@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from library_builder.types import Clip, Emotion, Modality
 from retrieval import Hit
 
-References: TypeAlias = Literal["nearest", "random", "shuffled-audio"]
+from .manner import References
+
 Hits: TypeAlias = Mapping[Modality, tuple[Hit, ...]]
 
 

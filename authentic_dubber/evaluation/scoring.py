@@ -16,11 +16,12 @@ import numpy as np
 
 from library_builder.atomic import whole_file
 
-from .conditions import CONDITIONS, Condition, Heard
+from .conditions import Heard
+from .manner import CONDITIONS, FAMILIES, Condition
 from .measured import Measured
 from .recordings import Progress
 from .runs import SCORES
-from .suite import AGAINST_RECORDING, FAMILIES, Family
+from .suite import AGAINST_RECORDING, Family
 
 SCHEMA = 1
 NOT_MEASURED = "not measured"

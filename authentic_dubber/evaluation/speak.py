@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from library_builder.mux import write_wave
 from library_builder.types import Clip, Emotion, Modality, space_width
 from retrieval import Library
 
-from .references import Hits, References, other_references
+from .manner import Manner
+from .references import Hits, other_references
 from .runs import TAKES, Run, TakeFacts, intact, same_run, take_path, write_run
 from .sets import MOUTH_FPS, Case, EvaluationSet
 
@@ -33,34 +34,6 @@ LONGEST_LINE = 60.0
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """What is being done, how much is done, how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a set is spoken.
-
-    Attributes:
-        k: references per modality; 0 speaks without any.
-        references: which; see `references`.
-        strength: of the acting, 0 neutral, 1 as felt.
-        oracle_length: every line as long as its recording; no such figure stands for dubbing.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    k: int = 3
-    references: References = "nearest"
-    strength: float = 1.0
-    seed: int = 0
-    oracle_length: bool = False
-
-    def __post_init__(self) -> None:
-        if self.k < 0 or self.strength < 0:
-            raise ValueError(f"expected k and strength of 0 or more, got {self.k} and {self.strength}")
-        if self.references not in get_args(References):
-            known = ", ".join(get_args(References))
-            raise ValueError(f"known references are {known}, got {self.references!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from authentic_dubber.speaker import BadPrompt, SpeakerEncoder
 from authentic_dubber.training.cache import Cache
 from library_builder.media import MediaError, read_wave
 
-from .conditions import CONDITIONS, Condition
 from .emotion import CLASSES, EmotionMeasure
 from .functionals import Remembered
+from .manner import CONDITIONS, Condition, check_names
 from .measured import Measure, Measured, Sample, Wave
 from .naturalness import naturalness_measures
 from .pitch import PitchContours
@@ -25,7 +25,6 @@ from .spectral import MelCepstralDistortion
 from .synchrony import Synchrony
 from .words import Alignment, AnotherLanguage, SphinxListener, WordErrors, unpronounceable, whisper_listener
 
-FAMILIES = ("words", "speaker", "emotion", "timing", "spectral", "pitch", "naturalness")
 _SOUND: frozenset[Condition] = frozenset(CONDITIONS) - {"wrong-text", "wrong-speaker"}
 AGAINST_RECORDING = ("f0_rmse", "f0_correlation", "vuv_error", "duration_correlation")
 """Measures beside others of their family that a recording cannot be held against: it has no recording but itself."""
@@ -74,9 +73,7 @@ class Suite:
         Raises:
             ValueError: a name is unknown.
         """
-        unknown = [name for name in chosen if name not in FAMILIES]
-        if unknown:
-            raise ValueError(f"known measures are {', '.join(FAMILIES)}, got {unknown[0]!r}")
+        check_names(chosen)
         return [family for family in self._all() if not chosen or family.name in chosen]
 
     def _all(self) -> list[Family]:

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from library_builder.atomic import whole_file
 
-from .conditions import Condition
 from .emotion import constant_baseline
 from .intelligibility import Estimate
+from .manner import Condition
 from .measured import Direction, Measured, Row, Statistic, estimate
 from .runs import Run
 

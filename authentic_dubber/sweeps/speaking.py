@@ -9,11 +9,12 @@ from pathlib import Path
 
 from authentic_dubber.dubber import Dubber
 from authentic_dubber.evaluation.conditions import Listening
+from authentic_dubber.evaluation.manner import Manner
 from authentic_dubber.evaluation.measured import Measured
 from authentic_dubber.evaluation.references import Hits
 from authentic_dubber.evaluation.scoring import score
 from authentic_dubber.evaluation.sets import EvaluationSet
-from authentic_dubber.evaluation.speak import Manner, Shown, speak_set
+from authentic_dubber.evaluation.speak import Shown, speak_set
 from authentic_dubber.evaluation.suite import Family, Suite
 from authentic_dubber.synthesizer import Synthesizer
 from authentic_dubber.training.cache import Cache

@@ -8,7 +8,7 @@ extractor. The last films are kept for tests: their clips stand in a library tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from authentic_dubber.theatre.puppet import LABELS, Controls, Label, Puppet
 from authentic_dubber.theatre.stage import mouth_crops, sample_pictures
 from library_builder.build import BuildConfig
 from library_builder.face import track_of
+from library_builder.feeling import ClipEmotions, Seen, batch_of, feel_some_again
 from library_builder.lips import CROP_PIXELS
 from library_builder.media import read_frames
 from library_builder.readers import Readers
-from library_builder.types import Frame, Modality, Reading, space_width
+from library_builder.types import Emotion, Frame, Modality, space_width
 
 from .cache import Cache, Entry, save_ragged, save_rows
 
@@ -165,20 +166,25 @@ def prepare_looks(cache: Cache, readers: Readers, theatre: Theatre, *, frames: i
     config, size = looked_at(readers), SIZE
     if config != BuildConfig():
         frames, size = config.frames_per_clip, (config.max_height, config.max_height * 16 // 9)
-    for i, entry in enumerate(tqdm(cache.entries, desc="pictures", unit="clip")):
-        shown: Sequence[Frame] = ()
+
+    def shown(i: int, entry: Entry) -> Sequence[Frame]:
         if entry.has_picture:
-            shown = evenly(_film(entry, cache, config), frames)
-        elif theatre.numbers[i] >= 0:
-            shown = theatre.direct(i).pictures(frames, size)
-        told: dict[str, str] = {}
-        for modality, reading in readings(shown, readers, entry.text).items():
-            rows[modality][i] = reading.emotion.vector
-            if modality != "text" and reading.caption:
-                told[modality] = reading.caption
-        described = readers.text.read("", told)
-        if described is not None:
-            captions[i] = described.emotion.vector
+            return evenly(_film(entry, cache, config), frames)
+        return theatre.direct(i).pictures(frames, size) if theatre.numbers[i] >= 0 else ()
+
+    together = batch_of(readers)
+    with tqdm(total=len(cache.entries), desc="pictures", unit="clip") as bar:
+        for first in range(0, len(cache.entries), together):
+            some = cache.entries[first : first + together]
+            found = look_at_lines(
+                [shown(first + n, one) for n, one in enumerate(some)], readers, [e.text for e in some]
+            )
+            for i, look in enumerate(found, start=first):
+                for modality, emotion in look.emotions.items():
+                    rows[modality][i] = emotion.vector
+                if look.described is not None:
+                    captions[i] = look.described.vector
+            bar.update(len(some))
     save_rows(cache.folder, "film", theatre.numbers)
     for modality, values in rows.items():
         save_rows(cache.folder, f"own_{modality}", values)
@@ -205,11 +211,51 @@ def _film(entry: Entry, cache: Cache, config: BuildConfig) -> list[Frame]:
     return list(read_frames(Path(entry.media), start=entry.start, end=end, max_height=config.max_height))
 
 
-def readings(frames: Sequence[Frame], readers: Readers, text: str) -> dict[Modality, Reading]:
-    """What the readers say of a line: its words with the captions of what is seen, as at inference."""
-    found: dict[Modality, Reading | None] = {}
-    if frames:
-        found = {"scene": readers.scene.read(frames), "face": readers.face.read(frames).reading}
-    captions: dict[str, str] = {modality: reading.caption for modality, reading in found.items() if reading is not None}
-    found["text"] = readers.text.read(text, captions)
-    return {modality: reading for modality, reading in found.items() if reading is not None}
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What readers made of one line.
+
+    Attributes:
+        emotions: of its scene, face and words, as far as there are any.
+        described: of the captions alone.
+    """
+
+    emotions: Mapping[Modality, Emotion]
+    described: Emotion | None
+
+
+def look_at_lines(shown: Sequence[Sequence[Frame]], readers: Readers, texts: Sequence[str]) -> list[Looked]:
+    """What the readers make of lines, which are asked about together where a reader can: each line's words are read
+    with the captions of what is seen of it, as at inference.
+
+    Raises:
+        ValueError, ArithmeticError, RuntimeError, cv2.error: a reader choked on a line, alone too.
+    """
+    lines = [Seen(tuple(frames), None) for frames in shown]
+    emotions: list[dict[Modality, Emotion]] = [{} for _ in lines]
+    captions: list[dict[str, str]] = [{} for _ in lines]
+    pictured = [n for n, line in enumerate(lines) if line.frames]
+    pictures: tuple[Modality, ...] = ("scene", "face")
+    for modality in pictures:
+        for n, felt in zip(pictured, _ask(modality, [lines[n] for n in pictured], readers), strict=True):
+            emotions[n] |= felt.emotions
+            captions[n] |= felt.captions
+    for n, felt in enumerate(_ask("text", lines, readers, texts, captions)):
+        emotions[n] |= felt.emotions
+    described = _ask("text", lines, readers, [""] * len(lines), captions)
+    return [Looked(own, alone.emotions.get("text")) for own, alone in zip(emotions, described, strict=True)]
+
+
+def _ask(
+    modality: Modality,
+    lines: Sequence[Seen],
+    readers: Readers,
+    texts: Sequence[str] = (),
+    captions: Sequence[Mapping[str, str]] = (),
+) -> list[ClipEmotions]:
+    texts, captions = texts or [""] * len(lines), captions or [{}] * len(lines)
+    found = feel_some_again(modality, lines, texts, captions, readers)
+    for one in found:
+        if isinstance(one, Exception):
+            raise one
+    return [one for one in found if not isinstance(one, Exception)]

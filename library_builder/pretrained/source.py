@@ -73,15 +73,9 @@ def find_model(
             or it is another revision. The line says what to fetch and where to put it.
         ImportError: a hub name, and huggingface_hub is not installed.
     """
-    folder = Path(name)
-    if folder.is_dir():
-        known = _revision_of(folder)
-        if revision is not None and known != revision:
-            raise ModelError(f"{folder}: expected revision {revision}, got {known}")
-        label = folder.resolve().name
-    else:
-        folder, label = _on_hub(str(name), revision, fetch), str(name)
-        known = folder.name
+    here, folder = Path(name).is_dir(), find_folder(name, revision=revision, fetch=fetch)
+    label = folder.resolve().name if here else str(name)
+    known = _revision_of(folder) if here else folder.name
     _check(folder, label, needed)
     weights = _weights(folder)
     if not weights:
@@ -89,6 +83,16 @@ def find_model(
     for path in weights:
         _check_whole(path)
     return ModelSource(label, folder, known, _digest(folder, weights), _licence(folder))
+
+
+def find_folder(name: str | Path, *, revision: str | None = None, fetch: bool = False) -> Path:
+    """The folder of a model by its path or hub name, its files not looked at; arguments and errors as `find_model`."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return _on_hub(str(name), revision, fetch)
+    if revision is not None and (known := _revision_of(folder)) != revision:
+        raise ModelError(f"{folder}: expected revision {revision}, got {known}")
+    return folder
 
 
 def _on_hub(name: str, revision: str | None, fetch: bool) -> Path:
@@ -105,9 +109,9 @@ def _on_hub(name: str, revision: str | None, fetch: bool) -> Path:
         return Path(snapshot_download(name, revision=revision, local_files_only=not fetch))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         where = "neither here nor to be had" if fetch else "expected its folder or its files in the hub's cache"
-        at = f" at {revision}" if revision else ""
+        at, asked = (f" at {revision}", f" --revision {revision}") if revision else ("", "")
         raise ModelError(
-            f"{name}{at}: {where}, got none: fetch it where there is a network (hf download {name}), or put its "
+            f"{name}{at}: {where}, got none: fetch it where there is a network (hf download {name}{asked}), or put its "
             "files into a folder and name that folder"
         ) from error
 

@@ -31,7 +31,7 @@ from authentic_dubber.evaluation.sets import Case, Content, write_set
 from authentic_dubber.theatre.mouth import mouth_opening
 from authentic_dubber.theatre.puppet import LABELS, Label
 from authentic_dubber.training.cache import Cache
-from authentic_dubber.training.pictures import FPS, Programme, readings, stage
+from authentic_dubber.training.pictures import FPS, Programme, look_at_lines, stage
 from authentic_dubber.training.references import Shelf
 from library_builder.media import read_frames
 from library_builder.readers import Readers, build_readers
@@ -222,8 +222,8 @@ def _look(
     moving = corpus.wave(int(rng.choice(rows_of(corpus, False, corpus="kathleen"))))
     opening = mouth_opening(moving, corpus.sample_rate, FPS)
     direction = stage(programme.film(film), label, opening, programme.noise, rng)
-    found = readings(direction.pictures(PICTURES), readers, text)
-    return {modality: reading.emotion.vector for modality, reading in found.items()}
+    found = look_at_lines([direction.pictures(PICTURES)], readers, [text])[0]
+    return {modality: emotion.vector for modality, emotion in found.emotions.items()}
 
 
 def save(draft: Draft, folder: Path, readers: Readers, setting: str, note: str, films: Sequence[int] = ()) -> None:
