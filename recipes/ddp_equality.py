@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -123,11 +123,12 @@ def run_alone(cache: Path, config: DubberConfig, folder: Path, parts: int = 1) -
     return weights(folder)
 
 
-def run_worker(cache: Path, config: DubberConfig, folder: Path) -> None:
+def run_worker(cache: Path, config: Path, folder: Path) -> None:
     """One process of several: first as it should be, into `folder/right`, then by own counts, into `folder/wrong`."""
+    told = DubberConfig.from_json(config.read_text(encoding="utf-8"))
     with join_team("cpu") as team:
-        run(cache, config, folder / "right", team)
-        run(cache, config, folder / "wrong", ByOwnCounts(team.rank, team.size, team.device))
+        run(cache, told, folder / "right", team)
+        run(cache, told, folder / "wrong", ByOwnCounts(team.rank, team.size, team.device))
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -135,7 +136,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return read_tensors(checkpoints(folder / "checkpoints")[-1] / "model.safetensors")
 
 
-def run_team(cache: Path, config: Path, folder: Path, processes: int) -> None:
+def launch_team(cache: Path, config: Path, folder: Path, processes: int) -> None:
     """The same by `torchrun`, see `run_worker`.
 
     Raises:
@@ -149,19 +150,28 @@ def run_team(cache: Path, config: Path, folder: Path, processes: int) -> None:
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths})
 
 
-def compare(cache: Path, config: DubberConfig, processes: int) -> list[Difference]:
-    """One process against several, and against one that computes in parts."""
+def compare(
+    cache: Path,
+    config: DubberConfig,
+    processes: int,
+    launch: Callable[[Path, Path, Path, int], None] = launch_team,
+) -> list[Difference]:
+    """One process against several, and against one that computes in parts.
+
+    Args:
+        launch: runs `run_worker` in so many processes, given corpus, config and folder.
+    """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         told = folder / "config.json"
         told.write_text(config.to_json(), encoding="utf-8")
         start = State.fresh(config, SEED, torch.device("cpu")).model.state_dict()
         whole = run_alone(cache, config, folder / "whole")
-        run_team(cache, told, folder / "team", processes)
+        launch(cache, told, folder / "team", processes)
         right, wrong = weights(folder / "team" / "right"), weights(folder / "team" / "wrong")
         parts = run_alone(cache, config, folder / "parts", parts=processes)
     return [
-        compared(f"{processes} processes under torchrun", whole, right, start),
+        compared(f"{processes} processes", whole, right, start),
         compared(f"one process in {processes} parts", whole, parts, start),
         compared(f"wrong on purpose: {processes} processes, each by its own counts", whole, wrong, start, wrong=True),
     ]
@@ -181,7 +191,7 @@ def main() -> int:
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker is not None:
-        run_worker(options.cache, DubberConfig.from_json(options.config.read_text(encoding="utf-8")), options.worker)
+        run_worker(options.cache, options.config, options.worker)
         return 0
     if options.config is None:
         config = run_config(AcousticRun(size=options.size, width=options.width), Cache(options.cache))

@@ -14,32 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from authentic_dubber.cli import app
-from authentic_dubber.config import DubberConfig
 from authentic_dubber.evaluation.measured import Measured, Row, difference
-from authentic_dubber.sweeps.models import Workshop
 from authentic_dubber.sweeps.page import as_text, write_page
 from authentic_dubber.sweeps.pairs import Pool, estimate, gap
 from authentic_dubber.sweeps.reading import as_csv, read_study
 from authentic_dubber.sweeps.running import DONE, Bench, sweep
 from authentic_dubber.sweeps.settings import SettingError, cell_name
 
-from .toy_studies import DEFAULTS, FELT, answers, study, toy_checkpoint, toy_set
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_set(tmp_path_factory.mktemp("sets") / "toy")
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path, tiny_config: DubberConfig) -> Path:
-    return toy_checkpoint(tmp_path / "checkpoint", tiny_config)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, tiny_cache: Path, checkpoint: Path, cases: Path) -> Bench:
-    return Bench(Workshop(tiny_cache, checkpoint, tmp_path / "out"), cases, "toy")
-
+from .toy_studies import DEFAULTS, FELT, answers, study
 
 # Pairs
 
