@@ -5,7 +5,7 @@ A pretrained reader (emotion2vec) takes the light one's place by satisfying `Aud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -67,43 +67,30 @@ class LightAudio:
             wave: samples in [-1, 1], mono.
 
         Shape:
-            (S,) -> vector (64,).
+            (S,) -> vector (D,), D being the space's width.
 
         Raises:
             ValueError: the wave is not one channel of finite samples, or the rate is not positive.
         """
-        return heard(wave, sample_rate, lambda scores, tracks: _emotion(scores))
+        tracks = track_voice(wave, sample_rate)
+        if tracks is None:
+            return None
+        scores = standardise(measure_voice(tracks))
+        notes = () if len(scores) == len(MEASURES) else ("audio: no pitch found, pitch left at the average of speech",)
+        return Reading(self._emotion(scores, tracks), caption=describe(scores), notes=notes)
 
+    def emotion_of(self, tracks: VoiceTracks) -> Emotion:
+        """The vector of a voice that was tracked already."""
+        return self._emotion(standardise(measure_voice(tracks)), tracks)
 
-def heard(
-    wave: npt.NDArray[np.floating],
-    sample_rate: int,
-    emotion: Callable[[dict[str, float], VoiceTracks], Emotion],
-) -> Reading | None:
-    """What the light readers of voices share: the same tracks, words and notes, whatever their vectors hold.
+    def _emotion(self, scores: Mapping[str, float], tracks: VoiceTracks) -> Emotion:
+        """The unit vector of standardised figures, and of whatever else this ear takes from the tracks."""
+        vector = np.array([*(scores.get(name, 0.0) for name in MEASURES), *self._more(tracks)])
+        return Emotion(self.space, (vector / np.linalg.norm(vector)).astype(np.float32))
 
-    Args:
-        emotion: the vector of standardised figures and of the tracks they were taken from.
-
-    Raises:
-        ValueError: as `LightAudio.read`.
-    """
-    tracks = track_voice(wave, sample_rate)
-    if tracks is None:
-        return None
-    scores = standardise(measure_voice(tracks))
-    notes = () if len(scores) == len(MEASURES) else ("audio: no pitch found, pitch left at the average of speech",)
-    return Reading(emotion(scores, tracks), caption=describe(scores), notes=notes)
-
-
-def emotion_of(tracks: VoiceTracks) -> Emotion:
-    """The vector of a voice that was tracked already."""
-    return _emotion(standardise(measure_voice(tracks)))
-
-
-def _emotion(scores: Mapping[str, float]) -> Emotion:
-    vector = np.array([scores.get(name, 0.0) for name in MEASURES])
-    return Emotion(LIGHT_AUDIO, (vector / np.linalg.norm(vector)).astype(np.float32))
+    def _more(self, tracks: VoiceTracks) -> Sequence[float]:
+        """Coordinates after those of `voice.MEASURES`."""
+        return ()
 
 
 def standardise(figures: Mapping[str, float]) -> dict[str, float]:

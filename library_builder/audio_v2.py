@@ -10,21 +10,17 @@ Its space is another, so a library says which of the two read it, and a checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-from .audio import heard, limited, standardise
+from .audio import LightAudio, limited
 from .audio_v2_norms import SHAPE
-from .types import Emotion, Reading
-from .voice import MEASURES, VoiceTracks, measure_voice
+from .voice import MEASURES, VoiceTracks
 from .voice_shape import SHAPES, measure_shape
 
 LIGHT_AUDIO_V2 = f"light-audio-v2/{len(MEASURES) + len(SHAPES)}"
 
 
-class LightAudioV2:
+class LightAudioV2(LightAudio):
     """The 64 functionals of `LightAudio` and 48 more, standardised in the same way and of unit length.
 
     The coordinates are `voice.MEASURES`, then `voice_shape.SHAPES`, in order. One of them, `level`, carries recording
@@ -35,29 +31,6 @@ class LightAudioV2:
     def space(self) -> str:
         return LIGHT_AUDIO_V2
 
-    def read(self, wave: npt.NDArray[np.floating], sample_rate: int) -> Reading | None:
-        """The vector and words such as "a high, loud, fast voice"; None for silence or less than 0.1 s of sound.
-
-        A figure that cannot be taken, such as the pitch of a whisper, stays at the average of speech, with a note.
-
-        Args:
-            wave: samples in [-1, 1], mono.
-
-        Shape:
-            (S,) -> vector (112,).
-
-        Raises:
-            ValueError: the wave is not one channel of finite samples, or the rate is not positive.
-        """
-        return heard(wave, sample_rate, _emotion)
-
-
-def emotion_v2_of(tracks: VoiceTracks) -> Emotion:
-    """The vector of a voice that was tracked already."""
-    return _emotion(standardise(measure_voice(tracks)), tracks)
-
-
-def _emotion(scores: Mapping[str, float], tracks: VoiceTracks) -> Emotion:
-    shape = limited(measure_shape(tracks), SHAPE)
-    vector = np.array([*(scores.get(name, 0.0) for name in MEASURES), *(shape.get(name, 0.0) for name in SHAPES)])
-    return Emotion(LIGHT_AUDIO_V2, (vector / np.linalg.norm(vector)).astype(np.float32))
+    def _more(self, tracks: VoiceTracks) -> Sequence[float]:
+        shape = limited(measure_shape(tracks), SHAPE)
+        return [shape.get(name, 0.0) for name in SHAPES]

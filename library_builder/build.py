@@ -6,17 +6,16 @@ Extractors are asked in `feeling` alone, about what `see` gathers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cues import Cue
-from .cut import CutConfig, cut
+from .cut import CutConfig
 from .feeling import SOUND_RATE, ClipEmotions, Seen, SkipError, feel
-from .footage import Footage, look_at_video
+from .footage import Footage
 from .media import MediaError, Wave, probe, read_wave, sample_frames
-from .planning import Outcome, Work, below, plan_works, without
+from .planning import Outcome, Work, without
 from .types import Clip, Frame, Seconds
 
 if TYPE_CHECKING:
@@ -125,68 +124,6 @@ def listen(
     if not (probe(media).has_audio if has_audio is None else has_audio):
         return None
     return read_wave(media, sample_rate=SOUND_RATE, start=start, end=end)
-
-
-def build_clips(
-    footage: Sequence[Path],
-    readers: Readers,
-    cues: Mapping[Path, Sequence[Cue]],
-    root: Path,
-    *,
-    films: Mapping[Path, str] | None = None,
-    licence: str | None = None,
-    config: BuildConfig | None = None,
-) -> Iterator[Outcome]:
-    """One outcome per cue, or per stretch of footage that has no entry in `cues`, in order, with nothing kept on disk.
-
-    Ids are those of `planning.plan_works`. A build that keeps what it did is made of `shards.make_shard`.
-
-    Args:
-        cues: by footage path as given in `footage`; a cue's `audio` is a path from the folder of its footage.
-        root: the folder that stored paths are relative to.
-        films: film by footage path.
-        licence: of the footage, as its owner names it; kept in every clip.
-
-    Raises:
-        ValueError: no footage is readable video, a file lies outside the root, or cues are for footage not given.
-            Raised by the call itself, before any work.
-    """
-    config = config or BuildConfig()
-    paths = [Path(path) for path in footage]
-    given = {Path(path): sheet for path, sheet in cues.items()}
-    strangers = [str(path) for path in given if path not in paths]
-    if strangers:
-        raise ValueError(f"expected cues for the footage given, got cues for {strangers[0]}")
-    for path in paths:
-        below(path, root)
-    known = {path: look_at_video(path) for path in paths}
-    if all(seen.problem for seen in known.values()):
-        reasons = "; ".join(seen.problem for seen in list(known.values())[:1])
-        raise ValueError(f"expected readable video below {root}, found none{reasons and ': '}{reasons}")
-    films = {Path(path): film for path, film in (films or {}).items()}
-    works = plan_works(paths, root, lambda path: given[path] if path in given else stretches(path, config.cut), films)
-    return (
-        work if isinstance(work, Outcome) else _outcome(work, known[work.path], readers, licence, config)
-        for work in works
-    )
-
-
-def stretches(path: Path, config: CutConfig) -> list[Cue]:
-    """Footage without a sheet as cues that nobody speaks.
-
-    Raises:
-        FileNotFoundError, MediaError: as `cut.cut`.
-    """
-    return [Cue(start, end, "", "") for start, end in cut(path, config)]
-
-
-def _outcome(work: Work, known: Footage, readers: Readers, licence: str | None, config: BuildConfig) -> Outcome:
-    try:
-        end, _ = clip_end(work.cue, known)
-        read = read_clip(work.path, work.cue.start, end, work.cue.text, readers, sound=work.sound, config=config)
-        return clip_outcome(work, known, read, licence)
-    except (ValueError, FileNotFoundError) as error:
-        return gone_wrong(work, error)
 
 
 def clip_outcome(work: Work, known: Footage, read: ClipEmotions, licence: str | None) -> Outcome:

@@ -6,6 +6,10 @@ The same updates are made by one process, by several under `torchrun`, each with
 process in as many parts; float32, without dropout (there is no batch norm in the model). Exits with 1 when any weight
 differs by more than the bar.
 
+Beside them stands what must be seen to be wrong: the same processes, each dividing its losses by its own lines, frames
+and symbols, and gradients averaged, which is what wrapping a model for distributed training does where nobody thinks
+of counts. Exits with 1 when that comes within the bar too, for then the figures could not tell.
+
 What differs most are biases of attention keys: no output depends on them, so their gradient is rounding, which Adam
 makes steps of. At ten times the published rate twenty such steps reach the bar.
 """
@@ -15,14 +19,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from authentic_dubber.config import DubberConfig
 from authentic_dubber.narrowing import without_dropout
@@ -30,7 +36,7 @@ from authentic_dubber.training.cache import Cache
 from authentic_dubber.training.dataset import Corpus
 from authentic_dubber.training.loop import Schedule, State, train
 from authentic_dubber.training.start import AcousticRun, run_config
-from authentic_dubber.training.team import join_team
+from authentic_dubber.training.team import Team, join_team
 from vocoder.storage import read_tensors
 from vocoder.training_state import checkpoints
 
@@ -45,24 +51,57 @@ class Difference:
     Attributes:
         largest: absolute difference of any weight, and `where`.
         moved: the most that any weight moved since its start; a difference says little where nothing moves.
+        typical: the middle one of the largest differences of each tensor.
+        wrong: done so that it must differ.
     """
 
     of: str
     largest: float
     where: str
     moved: float
+    typical: float
+    wrong: bool = False
+
+    @property
+    def equal(self) -> bool:
+        return self.largest <= BAR < self.moved
 
     @property
     def holds(self) -> bool:
-        return self.largest <= BAR < self.moved
+        """Equal where it must be, and apart where it must be."""
+        return self.equal != self.wrong
 
 
-def compared(of: str, expected: dict[str, Tensor], got: dict[str, Tensor], start: dict[str, Tensor]) -> Difference:
+@dataclass(frozen=True, slots=True)
+class ByOwnCounts(Team):
+    """A team that makes the usual mistake: every process's loss is the mean over its own share, gradients are averaged.
+
+    A frame of a process that has few then weighs more than one of a process that has many.
+    """
+
+    def total(self, values: Tensor) -> Tensor:
+        """Of counts: this process's own, so often that gradients, which are summed, come out as their mean."""
+        return values * self.size
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._honest.sum_gradients(parameters)
+
+    def sum_terms(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._honest.sum_terms(terms)
+
+    @property
+    def _honest(self) -> Team:
+        return Team(self.rank, self.size, self.device)
+
+
+def compared(
+    of: str, expected: dict[str, Tensor], got: dict[str, Tensor], start: dict[str, Tensor], wrong: bool = False
+) -> Difference:
     """The largest difference of two trainings from the same start."""
     apart = {name: float((value - got[name]).abs().max()) for name, value in expected.items()}
     where = max(apart, key=lambda name: apart[name])
     moved = max(float((value - start[name]).abs().max()) for name, value in expected.items())
-    return Difference(of, apart[where], where, moved)
+    return Difference(of, apart[where], where, moved, statistics.median(apart.values()), wrong)
 
 
 def prepared(config: DubberConfig, steps: int, lines: int, rate: float) -> DubberConfig:
@@ -71,13 +110,25 @@ def prepared(config: DubberConfig, steps: int, lines: int, rate: float) -> Dubbe
     return without_dropout(replace(config, train=replace(config.train, augmented=0.0, **settings)))
 
 
-def run(cache: Path, config: DubberConfig, folder: Path, parts: int = 1) -> dict[str, Tensor]:
-    """Train in this process, or in this process's team; the weights at the end."""
+def run(cache: Path, config: DubberConfig, folder: Path, team: Team, parts: int = 1) -> None:
+    """Train in this process, as one of the team's."""
     torch.set_num_threads(1)
-    with join_team("cpu") as team:
-        schedule = Schedule(bf16=False, parts=parts, report_every=10**9, checkpoint_every=10**9)
-        train(Corpus(Cache(cache), config), folder, seed=SEED, schedule=schedule, progress=False, team=team)
+    schedule = Schedule(bf16=False, parts=parts, report_every=10**9, checkpoint_every=10**9)
+    train(Corpus(Cache(cache), config), folder, seed=SEED, schedule=schedule, progress=False, team=team)
+
+
+def run_alone(cache: Path, config: DubberConfig, folder: Path, parts: int = 1) -> dict[str, Tensor]:
+    """Train in this process alone; the weights at the end."""
+    run(cache, config, folder, Team(), parts)
     return weights(folder)
+
+
+def run_worker(cache: Path, config: Path, folder: Path) -> None:
+    """One process of several: first as it should be, into `folder/right`, then by own counts, into `folder/wrong`."""
+    told = DubberConfig.from_json(config.read_text(encoding="utf-8"))
+    with join_team("cpu") as team:
+        run(cache, told, folder / "right", team)
+        run(cache, told, folder / "wrong", ByOwnCounts(team.rank, team.size, team.device))
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -85,8 +136,8 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return read_tensors(checkpoints(folder / "checkpoints")[-1] / "model.safetensors")
 
 
-def run_team(cache: Path, config: Path, folder: Path, processes: int) -> dict[str, Tensor]:
-    """The same by `torchrun`.
+def launch_team(cache: Path, config: Path, folder: Path, processes: int) -> None:
+    """The same by `torchrun`, see `run_worker`.
 
     Raises:
         subprocess.CalledProcessError: a process failed.
@@ -97,22 +148,32 @@ def run_team(cache: Path, config: Path, folder: Path, processes: int) -> dict[st
     root = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths})
-    return weights(folder)
 
 
-def compare(cache: Path, config: DubberConfig, processes: int) -> list[Difference]:
-    """One process against several, and against one that computes in parts."""
+def compare(
+    cache: Path,
+    config: DubberConfig,
+    processes: int,
+    launch: Callable[[Path, Path, Path, int], None] = launch_team,
+) -> list[Difference]:
+    """One process against several, and against one that computes in parts.
+
+    Args:
+        launch: runs `run_worker` in so many processes, given corpus, config and folder.
+    """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         told = folder / "config.json"
         told.write_text(config.to_json(), encoding="utf-8")
         start = State.fresh(config, SEED, torch.device("cpu")).model.state_dict()
-        whole = run(cache, config, folder / "whole")
-        team = run_team(cache, told, folder / "team", processes)
-        parts = run(cache, config, folder / "parts", parts=processes)
+        whole = run_alone(cache, config, folder / "whole")
+        launch(cache, told, folder / "team", processes)
+        right, wrong = weights(folder / "team" / "right"), weights(folder / "team" / "wrong")
+        parts = run_alone(cache, config, folder / "parts", parts=processes)
     return [
-        compared(f"{processes} processes under torchrun", whole, team, start),
+        compared(f"{processes} processes", whole, right, start),
         compared(f"one process in {processes} parts", whole, parts, start),
+        compared(f"wrong on purpose: {processes} processes, each by its own counts", whole, wrong, start, wrong=True),
     ]
 
 
@@ -130,7 +191,7 @@ def main() -> int:
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker is not None:
-        run(options.cache, DubberConfig.from_json(options.config.read_text(encoding="utf-8")), options.worker)
+        run_worker(options.cache, options.config, options.worker)
         return 0
     if options.config is None:
         config = run_config(AcousticRun(size=options.size, width=options.width), Cache(options.cache))
@@ -142,7 +203,8 @@ def main() -> int:
         print(json.dumps({"bar": BAR, "differences": [asdict(one) | {"holds": one.holds} for one in found]}))
     else:
         for one in found:
-            told = f"largest difference {one.largest:.2e} ({one.where}); weights moved up to {one.moved:.2e}"
+            told = f"largest difference {one.largest:.2e} ({one.where}), in the median tensor {one.typical:.2e}"
+            told += f"; weights moved up to {one.moved:.2e}"
             print(f"{'ok  ' if one.holds else 'MISS'} {one.of}, {options.steps} updates: {told}")
     return 0 if all(one.holds for one in found) else 1
 

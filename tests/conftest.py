@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from authentic_dubber.config import DubberConfig, Vocabulary, build_config
 from authentic_dubber.symbols import INVENTORY_NAME, SYMBOL_COUNT
 from authentic_dubber.training.corpora import EMOTIONS
 from graphs import DialogueGraph
+
+if TYPE_CHECKING:
+    from authentic_dubber.sweeps.running import Bench
 
 SEED = 7
 SPACES = {"scene": "toy-scene/6", "face": "toy-face/6", "text": "toy-text/10", "audio": "toy-audio/8"}
@@ -83,6 +87,31 @@ def tiny_cache(tmp_path: Path, tiny_config: DubberConfig) -> Path:
     save_rows(folder, "film", np.array([i % 3 for i in range(24)], dtype=np.int8))
     assert len(Cache(folder).entries) == 24
     return folder
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The set of toy studies; to be read alone."""
+    from .toy_studies import toy_set
+
+    return toy_set(tmp_path_factory.mktemp("sets") / "toy")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_config: DubberConfig) -> Path:
+    """A voice that nobody taught."""
+    from .toy_studies import toy_checkpoint
+
+    return toy_checkpoint(tmp_path / "checkpoint", tiny_config)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, tiny_cache: Path, checkpoint: Path, cases: Path) -> Bench:
+    """Where toy studies are run."""
+    from authentic_dubber.sweeps.models import Workshop
+    from authentic_dubber.sweeps.running import Bench
+
+    return Bench(Workshop(tiny_cache, checkpoint, tmp_path / "out"), cases, "toy")
 
 
 def _unit(rng: np.random.Generator, n: int, width: int) -> np.ndarray:

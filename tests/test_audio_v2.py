@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from library_builder.audio import LightAudio
-from library_builder.audio_v2 import LightAudioV2, emotion_v2_of
+from library_builder.audio_v2 import LightAudioV2
 from library_builder.audio_v2_norms import SHAPE
 from library_builder.readers import build_reader, build_readers, readers_of
 from library_builder.types import MODALITIES, Reading, space_width
@@ -47,7 +47,7 @@ def test_it_hears_what_the_first_ear_hears_and_more() -> None:
     np.testing.assert_allclose(same / np.linalg.norm(same), first.emotion.vector, atol=1e-6)
     assert second.caption == first.caption
     tracks = track_voice(wave, RATE)
-    assert tracks is not None and np.array_equal(emotion_v2_of(tracks).vector, vector)
+    assert tracks is not None and np.array_equal(LightAudioV2().emotion_of(tracks).vector, vector)
     assert len(set(SHAPES)) == len(SHAPES) and set(SHAPES) == set(SHAPE) and not set(SHAPES) & set(MEASURES)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from library_builder.build import BuildConfig, build_clips, read_clip
+from library_builder.build import BuildConfig, read_clip
 from library_builder.cues import Cue
+from library_builder.footage import look_and_cut
 from library_builder.mux import write_video, write_wave
-from library_builder.planning import Outcome
+from library_builder.planning import Outcome, Work, plan_works
+from library_builder.shards import Desk, Order, make_shard, read_outcomes
 from library_builder.types import Clip, Emotion, Frame, Reading
 
 RATE = 16000
@@ -91,6 +93,10 @@ class ToyReaders:
     text: LetterCounts = field(default_factory=LetterCounts)
     audio: Loudness = field(default_factory=Loudness)
     lips: None = None
+    batch: int = 1
+
+    def spaces(self) -> dict[str, str]:
+        return {m: getattr(self, m).space for m in ("scene", "face", "text", "audio")}
 
 
 def tone(seconds: float, hertz: float) -> np.ndarray:
@@ -124,8 +130,21 @@ def vectors(clips: Sequence[Clip]) -> list[dict[str, list[float]]]:
     return [{modality: emotion.vector.tolist() for modality, emotion in clip.emotions.items()} for clip in clips]
 
 
-def build(root: Path, cues: Mapping[Path, Sequence[Cue]], **options: Any) -> list[Outcome]:
-    return list(build_clips(list(cues), ToyReaders(), cues, root, **options))  # type: ignore[arg-type]
+def build(
+    root: Path,
+    cues: Mapping[Path, Sequence[Cue]],
+    readers: ToyReaders | None = None,
+    *,
+    films: Mapping[Path, str] | None = None,
+    licence: str | None = None,
+    config: BuildConfig | None = None,
+) -> list[Outcome]:
+    """Every cue as a worker makes it, all in one shard, with nothing kept."""
+    works = [work for work in plan_works(cues, root, cues.__getitem__, films) if isinstance(work, Work)]
+    order = Order(tuple(works), licence=licence, config=config or BuildConfig(), cache=False)
+    with tempfile.TemporaryDirectory() as folder:
+        made = make_shard(order, Desk(Path(folder), readers or ToyReaders()))  # type: ignore[arg-type]
+        return list(read_outcomes(Path(folder) / "shards" / made.key))
 
 
 def test_every_cue_becomes_a_clip_with_its_facts(tmp_path: Path) -> None:
@@ -166,7 +185,7 @@ def test_labels_names_and_files_do_not_touch_the_vectors(tmp_path: Path) -> None
 def test_a_clip_is_read_from_its_own_span(tmp_path: Path) -> None:
     readers = ToyReaders()
     path = film(tmp_path / "f.mp4")
-    list(build_clips([path], readers, {path: CUES}, tmp_path, config=BuildConfig(max_height=24)))  # type: ignore[arg-type]
+    build(tmp_path, {path: CUES}, readers, config=BuildConfig(max_height=24))
     for cue, frames, samples in zip(CUES, readers.scene.shown, readers.audio.heard, strict=True):
         assert 2 <= len(frames) <= 12
         assert all(cue.start - 1e-3 <= frame.time < cue.end for frame in frames)
@@ -180,7 +199,7 @@ def test_a_cue_with_sound_of_its_own_is_heard_from_there(tmp_path: Path) -> None
     write_wave(tmp_path / "show" / "takes" / "a.wav", tone(0.7, 3000), RATE)
     readers = ToyReaders()
     cues = [CUES[0], replace(CUES[0], audio="takes/a.wav"), replace(CUES[0], audio="takes/none.wav")]
-    outcomes = list(build_clips([path], readers, {path: cues}, tmp_path))  # type: ignore[arg-type]
+    outcomes = build(tmp_path, {path: cues}, readers)
     film_sound, own_sound = vectors(clips_of(outcomes))
     assert film_sound["scene"] == own_sound["scene"] and film_sound["audio"] != own_sound["audio"]
     assert readers.audio.heard == [RATE, round(0.7 * RATE)]
@@ -231,7 +250,7 @@ def test_missing_modalities_are_left_out_and_noted(tmp_path: Path) -> None:
     assert mute.id == "mute/unknown/0001"
 
 
-def test_unreadable_footage_fails_alone_and_before_work_if_there_is_no_other(tmp_path: Path) -> None:
+def test_unreadable_footage_fails_alone(tmp_path: Path) -> None:
     good, torn = film(tmp_path / "good.mp4"), tmp_path / "torn.mp4"
     torn.write_bytes(good.read_bytes()[:2000])
     write_wave(tmp_path / "sound.wav", tone(1, 200), RATE)
@@ -240,27 +259,19 @@ def test_unreadable_footage_fails_alone_and_before_work_if_there_is_no_other(tmp
     assert [outcome.status for outcome in outcomes] == ["failed"] * 9 + ["ok"] * 3
     for outcome, path in zip(outcomes, [path for path in others for _ in CUES], strict=False):
         assert outcome.media == path.name and path.name in outcome.reason
-    readers = ToyReaders()
-    for footage in (others, []):
-        with pytest.raises(ValueError, match="readable video"):
-            build_clips(footage, readers, {}, tmp_path)  # type: ignore[arg-type]  # not even iterated
-    assert readers.scene.shown == []
 
 
-def test_footage_outside_the_root_and_stray_cues_are_refused(tmp_path: Path) -> None:
+def test_footage_outside_the_root_is_refused(tmp_path: Path) -> None:
     path = film(tmp_path / "a" / "f.mp4")
     with pytest.raises(ValueError, match="below its root"):
         build(tmp_path / "b", {path: CUES})
-    with pytest.raises(ValueError, match="cues for the footage given"):
-        build_clips([path], ToyReaders(), {tmp_path / "a" / "g.mp4": CUES}, tmp_path)  # type: ignore[arg-type]
 
 
 def test_footage_without_cues_is_cut_into_stretches(tmp_path: Path) -> None:
     path = film(tmp_path / "f.mp4", seed=3)
-    clips = clips_of(list(build_clips([path], ToyReaders(), {}, tmp_path)))  # type: ignore[arg-type]
     # Colours change each second, and each second is just long enough for a stretch.
-    assert np.allclose([(clip.start, clip.end) for clip in clips], [(i, i + 1) for i in range(4)], atol=0.02)
-    assert {(clip.speaker, clip.text) for clip in clips} == {("", "")}
+    spans = look_and_cut(path, BuildConfig().cut).spans
+    assert spans is not None and np.allclose(spans, [(i, i + 1) for i in range(4)], atol=0.02)
 
 
 def test_films_of_one_name_share_a_count(tmp_path: Path) -> None:

@@ -19,10 +19,22 @@ from authentic_dubber.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = README + "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = README + "".join(page.read_text(encoding="utf-8") for page in DOCS)
 """The README and every page of docs/: what any of them says to type is held to the same."""
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```", PAGES, flags=re.DOTALL | re.MULTILINE)
-TABLE_COMMANDS = re.findall(r"^\|.*?`((?:python recipes|dub )[^`]+)`", README, flags=re.MULTILINE)
+ROWS = [line for line in PAGES.splitlines() if line.startswith("|")]
+
+
+def in_row(row: str) -> set[str]:
+    """The commands of a table's row: `EV` as the page says it is short for, and each of `list\\|fetch` by itself."""
+    found = set()
+    for told in re.findall(r"`((?:python recipes|dub |EV )[^`]+)`", row):
+        stem, *others = re.sub(r"^EV ", "dub evaluate RUN --corpus CACHE --models MODELS ", told).split(r"\|")
+        found |= {stem, *(f"{stem.rpartition(' ')[0]} {other}" for other in others)}
+    return found
+
+
 COMMANDS = sorted(
     {
         line.removeprefix("$ ").split("#")[0].strip()
@@ -30,7 +42,7 @@ COMMANDS = sorted(
         for line in block.splitlines()
         if line.removeprefix("$ ").startswith(("dub ", "make ", "python recipes"))
     }
-    | set(TABLE_COMMANDS)
+    | {command for row in ROWS for command in in_row(row)}
 )
 
 
@@ -104,6 +116,30 @@ def test_the_tree_names_every_module() -> None:
     assert missing == []
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as a browser finds them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "MODEL_CARD.md", *DOCS], ids=lambda page: page.name)
+def test_every_link_and_picture_leads_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        found = (page.parent / target).resolve() if target else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_a_page_is_found_from_the_readme_and_looks_as_the_others(page: Path) -> None:
+    """A title, then a plain line on what the page is for; below it sections of one level."""
+    assert f"](docs/{page.name})" in README.split("## File tree")[0]
+    title, empty, about, *_ = page.read_text(encoding="utf-8").splitlines()
+    assert title.startswith("# ") and not empty and about[0].isalpha()
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"^#{1,6} ", prose, flags=re.MULTILINE).count("# ") == 1 and "\n### " not in prose
+
+
+def test_every_picture_is_shown() -> None:
+    shown = set(re.findall(r"!\[[^\]]+\]\(([^)]+)\)", PAGES))
+    assert {picture.name for picture in (ROOT / "docs").glob("*.png")} <= shown

@@ -16,13 +16,7 @@ from library_builder.types import QUERY_MODALITIES, Clip, Emotion
 from retrieval import Library
 
 from .conftest import SPACES
-from .toy_studies import DEFAULTS, RATE, toy_set, unit
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_set(tmp_path_factory.mktemp("sets") / "toy")
-
+from .toy_studies import DEFAULTS, RATE, unit
 
 # Asking
 

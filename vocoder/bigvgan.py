@@ -6,8 +6,8 @@ dubs with `bigvgan_v2_22khz_80band_fmax8k_256x`, whose shape `BigvganConfig.v2_2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from .antialias import AntialiasedSnake
 from .generator import check_shape
-from .hifigan import UpsamplingConfig, same_convolution
+from .hifigan import LevelledGenerator, UpsamplingConfig, same_convolution
 from .mel import MelConfig
-from .storage import load_strictly
-from .weight_norm import fold_weight_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ class AmpBlock2(nn.Module):
         return x
 
 
-class BigvganGenerator(nn.Module):
+class BigvganGenerator(LevelledGenerator):
     """Transposed convolutions up to the sample rate; several receptive fields, averaged after each, that do not alias.
 
     Args:
@@ -120,44 +118,19 @@ class BigvganGenerator(nn.Module):
         ValueError: the rates do not multiply to the hop.
     """
 
+    name = "BigVGAN"
+
     def __init__(self, config: BigvganConfig, mel_config: MelConfig) -> None:
-        super().__init__()
-        if config.hop_samples != mel_config.hop_samples:
-            raise ValueError(f"expected rates that multiply to {mel_config.hop_samples}, got {config.upsample_rates}")
-        self.config, self.mel_config = config, mel_config
-        block = AmpBlock1 if config.resblock == 1 else AmpBlock2
-        width = config.upsample_initial_channel
-        self.conv_pre = nn.Conv1d(mel_config.n_mels, width, 7, padding=3)
-        self.ups = nn.ModuleList()
-        self.resblocks = nn.ModuleList()
-        for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-            up = nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)
-            self.ups.append(nn.ModuleList([up]))  # checkpoints know a list of lists of one
-            width //= 2
-            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True):
-                self.resblocks.append(block(width, size, dilations, config))
-        self.activation_post = _activation(width, config)
-        self.conv_post = nn.Conv1d(width, 1, 7, padding=3, bias=config.use_bias_at_final)
+        block = partial(AmpBlock1 if config.resblock == 1 else AmpBlock2, config=config)
+        super().__init__(config, mel_config, block, lift=nn.Sequential)  # checkpoints know a list of lists of one
+        self.config = config
+        self.activation_post = _activation(self.last_width, config)
+        self.conv_post = nn.Conv1d(self.last_width, 1, 7, padding=3, bias=config.use_bias_at_final)
 
     def forward(self, mel: Tensor) -> Tensor:
         check_shape(mel, self.mel_config)
         x = self.conv_pre(mel)
-        kernels = len(self.config.resblock_kernel_sizes)
-        for level, ups in enumerate(self.ups):
-            assert isinstance(ups, nn.ModuleList)
-            for up in ups:
-                x = up(x)
-            mixed = torch.zeros_like(x)
-            for block in self.resblocks[level * kernels : (level + 1) * kernels]:
-                mixed = mixed + block(x)
-            x = mixed / kernels
+        for level, up in enumerate(self.ups):
+            x = self.averaged(up(x), level)
         x = self.conv_post(self.activation_post(x))[:, 0]
         return torch.tanh(x) if self.config.use_tanh_at_final else x.clamp(-1, 1)
-
-    def load_official(self, weights: Mapping[str, Tensor]) -> None:
-        """Take an official state dict, weight norm and all.
-
-        Raises:
-            ValueError: the weights are of another shape of BigVGAN.
-        """
-        load_strictly(self, fold_weight_norm(weights), "BigVGAN weights")

@@ -5,10 +5,10 @@ Official checkpoints load as they are; their weight normalisation is folded into
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -158,7 +158,69 @@ class ResBlock2(nn.Module):
         return x
 
 
-class HifiganGenerator(nn.Module):
+class LevelledGenerator(nn.Module):
+    """What HiFi-GAN and its descendants build alike: a first convolution, then levels, each of which lifts the rate by
+    a transposed convolution and averages several receptive fields.
+
+    A descendant adds its last convolution as `conv_post`.
+
+    Args:
+        config: its shape; the upsampling rates multiply to the mel's hop.
+        mel_config: the mels it reads.
+        block: one receptive field of a level, given width, kernel and dilations.
+        lift: what checkpoints know a transposed convolution as.
+
+    Raises:
+        ValueError: the rates do not multiply to the hop.
+    """
+
+    name: ClassVar[str]
+    """What its weights are called where they do not fit."""
+
+    def __init__(
+        self,
+        config: UpsamplingConfig,
+        mel_config: MelConfig,
+        block: Callable[[int, int, tuple[int, ...]], nn.Module],
+        lift: Callable[[nn.Module], nn.Module] = lambda up: up,
+    ) -> None:
+        super().__init__()
+        if config.hop_samples != mel_config.hop_samples:
+            raise ValueError(f"expected rates that multiply to {mel_config.hop_samples}, got {config.upsample_rates}")
+        self.mel_config = mel_config
+        width = config.upsample_initial_channel
+        self.conv_pre = nn.Conv1d(mel_config.n_mels, width, 7, padding=3)
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
+            self.ups.append(lift(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)))
+            width //= 2
+            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True):
+                self.resblocks.append(block(width, size, dilations))
+        self.last_width = width
+
+    def averaged(self, x: Tensor, level: int) -> Tensor:
+        """The mean of a level's receptive fields.
+
+        Shape:
+            (B, D, S) -> (B, D, S)
+        """
+        fields = len(self.resblocks) // len(self.ups)
+        mixed = torch.zeros_like(x)
+        for block in self.resblocks[level * fields : (level + 1) * fields]:
+            mixed = mixed + block(x)
+        return mixed / fields
+
+    def load_official(self, weights: Mapping[str, Tensor]) -> None:
+        """Take an official state dict, weight norm and all.
+
+        Raises:
+            ValueError: the weights are of another shape.
+        """
+        load_strictly(self, fold_weight_norm(weights), f"{self.name} weights")
+
+
+class HifiganGenerator(LevelledGenerator):
     """Transposed convolutions up to the sample rate, with several receptive fields averaged after each.
 
     Args:
@@ -172,38 +234,17 @@ class HifiganGenerator(nn.Module):
         ValueError: the rates do not multiply to the hop.
     """
 
+    name = "HiFi-GAN"
+
     def __init__(self, config: HifiganConfig, mel_config: MelConfig) -> None:
-        super().__init__()
-        if config.hop_samples != mel_config.hop_samples:
-            raise ValueError(f"expected rates that multiply to {mel_config.hop_samples}, got {config.upsample_rates}")
-        self.config, self.mel_config = config, mel_config
-        block = ResBlock1 if config.resblock == 1 else ResBlock2
-        width = config.upsample_initial_channel
-        self.conv_pre = nn.Conv1d(mel_config.n_mels, width, 7, padding=3)
-        self.ups = nn.ModuleList()
-        self.resblocks = nn.ModuleList()
-        for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-            self.ups.append(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2))
-            width //= 2
-            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True):
-                self.resblocks.append(block(width, size, dilations))
-        self.conv_post = nn.Conv1d(width, 1, 7, padding=3)
+        super().__init__(config, mel_config, ResBlock1 if config.resblock == 1 else ResBlock2)
+        self.config = config
+        self.conv_post = nn.Conv1d(self.last_width, 1, 7, padding=3)
 
     def forward(self, mel: Tensor) -> Tensor:
         check_shape(mel, self.mel_config)
         x = self.conv_pre(mel)
-        kernels = len(self.config.resblock_kernel_sizes)
         for level, up in enumerate(self.ups):
-            x = up(functional.leaky_relu(x, SLOPE))
-            blocks = self.resblocks[level * kernels : (level + 1) * kernels]
-            x = torch.stack([block(x) for block in blocks]).mean(0)
+            x = self.averaged(up(functional.leaky_relu(x, SLOPE)), level)
         x = self.conv_post(functional.leaky_relu(x, LAST_SLOPE))
         return torch.tanh(x)[:, 0]
-
-    def load_official(self, weights: Mapping[str, Tensor]) -> None:
-        """Take an official state dict, weight norm and all.
-
-        Raises:
-            ValueError: the weights are of another shape of HiFi-GAN.
-        """
-        load_strictly(self, fold_weight_norm(weights), "HiFi-GAN weights")

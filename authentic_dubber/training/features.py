@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from authentic_dubber.speaker import SpeakerEncoder
 from authentic_dubber.text import TextFrontend
-from library_builder.audio import LIGHT_AUDIO, AudioReader, emotion_of
+from library_builder.audio import LIGHT_AUDIO, AudioReader, LightAudio
 from library_builder.types import space_width
 from library_builder.voice import FRAMES_PER_SECOND, track_voice
 from vocoder import MelConfig, log_mel
@@ -75,7 +75,7 @@ def prepare_voices(cache: Cache, mel: MelConfig, reader: AudioReader | None = No
         track = np.zeros((len(frames[i]), 2), dtype=np.float32)
         if tracks is not None:
             if space == LIGHT_AUDIO:
-                vectors[i] = emotion_of(tracks).vector
+                vectors[i] = LightAudio().emotion_of(tracks).vector
             at = np.array([mel.seconds(t) for t in range(len(track))]) * FRAMES_PER_SECOND
             track[:, 1] = tracks.voiced[np.clip(np.rint(at).astype(int), 0, len(tracks.voiced) - 1)]
             if tracks.voiced.any():

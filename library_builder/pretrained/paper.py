@@ -30,24 +30,58 @@ _SIDES = (56, 448)
 """Least and most pixels of that square."""
 
 
-class CaptionedScene:
-    """A shot in the words of a video language model, and what those feel like."""
+class _Captioned:
+    """What scene and face have in common: ask, look whether the answer is one, and feel it."""
 
-    def __init__(self, model: VideoLLM, classifier: EmotionClassifier) -> None:
-        self._captions = _Captions("scene", model, classifier)
+    def __init__(self, modality: Modality, model: VideoLLM, classifier: EmotionClassifier) -> None:
+        self._modality, self._model, self._classifier = modality, model, classifier
+        sources = {"video_llm": model.source, "classifier": classifier.source}
+        self._facts = facts_of(sources, f"{PROMPTS} {model.place.precision}")
+        self._space = space_of(modality, sources, PROMPTS, classifier.width)
 
     @property
     def space(self) -> str:
-        return self._captions.space
+        return self._space
 
     @property
     def facts(self) -> Mapping[str, str]:
         """What a manifest keeps of the models besides."""
-        return self._captions.facts
+        return self._facts
 
     def ready(self) -> None:
         """Load the weights now; raises as the models' own."""
-        self._captions.ready()
+        self._model.ready()
+        self._classifier.ready()
+
+    def _ask(self, asked: Sequence[tuple[Sequence[Frame], Callable[[Colours], str]]]) -> list[Reading | Unread]:
+        there = [n for n, (frames, _) in enumerate(asked) if frames]
+        questions = []
+        for n in there:
+            frames, prompt = asked[n]
+            few = choose(frames, self._model.pictures)
+            questions.append((few, prompt(Colours.of(look_at(few)))))
+        answers = dict(zip(there, self._model.answer(questions), strict=True))
+        found = {n: flags(answer.text, finished=answer.finished) for n, answer in answers.items()}
+        good = [n for n in there if EMPTY not in found[n]]
+        felt = dict(zip(good, self._classifier.feel([answers[n].text for n in good]), strict=True))
+        return [
+            self._reading(answers[n], felt[n], found[n]) if n in felt else Unread(self._why(found.get(n)))
+            for n in range(len(asked))
+        ]
+
+    def _reading(self, answer: Answer, felt: Felt, found: Sequence[str]) -> Reading:
+        notes = (*flag_notes(self._modality, found), felt_note(self._modality, felt.label, felt.share))
+        return Reading(Emotion(self.space, felt.vector), answer.text, notes)
+
+    def _why(self, found: Sequence[str] | None) -> tuple[str, ...]:
+        return (f"{self._modality}: no frames",) if found is None else flag_notes(self._modality, found)
+
+
+class CaptionedScene(_Captioned):
+    """A shot in the words of a video language model, and what those feel like."""
+
+    def __init__(self, model: VideoLLM, classifier: EmotionClassifier) -> None:
+        super().__init__("scene", model, classifier)
 
     def read(self, frames: Sequence[Frame]) -> Reading | None:
         """The caption and its vector; None without frames, or when the model said nothing."""
@@ -60,28 +94,15 @@ class CaptionedScene:
         Shape:
             vectors (D,), D being the classifier's width.
         """
-        return self._captions.read([(frames, scene_prompt) for frames in shots])
+        return self._ask([(frames, scene_prompt) for frames in shots])
 
 
-class CaptionedFace:
+class CaptionedFace(_Captioned):
     """A face in the words of a video language model, which is shown the face alone, and what those feel like."""
 
     def __init__(self, model: VideoLLM, classifier: EmotionClassifier) -> None:
-        self._captions = _Captions("face", model, classifier)
+        super().__init__("face", model, classifier)
         self._tracker = FaceTracker()
-
-    @property
-    def space(self) -> str:
-        return self._captions.space
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """What a manifest keeps of the models besides."""
-        return self._captions.facts
-
-    def ready(self) -> None:
-        """Load the weights now; raises as the models' own."""
-        self._captions.ready()
 
     def track(self, frames: Sequence[Frame]) -> FaceTrack:
         """Where the face is, without a word about it.
@@ -104,7 +125,7 @@ class CaptionedFace:
         tracks = [self._tracker.track(frames) for frames in shots]
         there = [n for n, track in enumerate(tracks) if track.found != "none"]
         crops = [face_crops(shots[n], tracks[n]) for n in there]
-        said = dict(zip(there, self._captions.read([(crop, face_prompt) for crop in crops]), strict=True))
+        said = dict(zip(there, self._ask([(crop, face_prompt) for crop in crops]), strict=True))
         return [_face(track, said.get(n)) for n, track in enumerate(tracks)]
 
 
@@ -133,43 +154,6 @@ def face_crops(frames: Sequence[Frame], track: FaceTrack) -> tuple[Frame, ...]:
         image = cv2.warpAffine(frame.image, step, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         crops.append(Frame(frame.time, np.asarray(image, dtype=np.uint8)))
     return tuple(crops)
-
-
-class _Captions:
-    """What scene and face have in common: ask, look whether the answer is one, and feel it."""
-
-    def __init__(self, modality: Modality, model: VideoLLM, classifier: EmotionClassifier) -> None:
-        self._modality, self._model, self._classifier = modality, model, classifier
-        sources = {"video_llm": model.source, "classifier": classifier.source}
-        self.facts = facts_of(sources, f"{PROMPTS} {model.place.precision}")
-        self.space = space_of(modality, sources, PROMPTS, classifier.width)
-
-    def ready(self) -> None:
-        self._model.ready()
-        self._classifier.ready()
-
-    def read(self, asked: Sequence[tuple[Sequence[Frame], Callable[[Colours], str]]]) -> list[Reading | Unread]:
-        there = [n for n, (frames, _) in enumerate(asked) if frames]
-        questions = []
-        for n in there:
-            frames, prompt = asked[n]
-            few = choose(frames, self._model.pictures)
-            questions.append((few, prompt(Colours.of(look_at(few)))))
-        answers = dict(zip(there, self._model.answer(questions), strict=True))
-        found = {n: flags(answer.text, finished=answer.finished) for n, answer in answers.items()}
-        good = [n for n in there if EMPTY not in found[n]]
-        felt = dict(zip(good, self._classifier.feel([answers[n].text for n in good]), strict=True))
-        return [
-            self._reading(answers[n], felt[n], found[n]) if n in felt else Unread(self._why(found.get(n)))
-            for n in range(len(asked))
-        ]
-
-    def _reading(self, answer: Answer, felt: Felt, found: Sequence[str]) -> Reading:
-        notes = (*flag_notes(self._modality, found), felt_note(self._modality, felt.label, felt.share))
-        return Reading(Emotion(self.space, felt.vector), answer.text, notes)
-
-    def _why(self, found: Sequence[str] | None) -> tuple[str, ...]:
-        return (f"{self._modality}: no frames",) if found is None else flag_notes(self._modality, found)
 
 
 class ClassifiedText:
