@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTABLE := $(VENV)/.testable
 PRETRAINED := $(VENV)/.pretrained
 
-.PHONY: dub test test-pretrained setup setup-tests lint types clean
+.PHONY: dub test test-slow test-pretrained setup setup-tests lint types clean
 
 dub: setup
 	$(BIN)/dub demo --out out
@@ -17,6 +17,10 @@ test-pretrained: $(PRETRAINED)
 
 test: setup-tests lint types
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+
+# What takes minutes: whole recipes and pages from end to end, two processes by torchrun for twenty updates.
+test-slow: setup-tests
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow
 
 setup: $(READY)
 
