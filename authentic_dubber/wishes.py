@@ -124,23 +124,23 @@ def sheet_wish(cue: Cue, folder: Path) -> Wish:
 
 def parse_wishes(
     *,
-    emotion: Sequence[str] = (),
-    emotion_from: Sequence[str] = (),
-    strength: Sequence[str] = (),
-    pin: Sequence[str] = (),
-    ban: Sequence[str] = (),
-    slot: Sequence[str] = (),
+    emotion: Sequence[str] | None = None,
+    emotion_from: Sequence[str] | None = None,
+    strength: Sequence[str] | None = None,
+    pin: Sequence[str] | None = None,
+    ban: Sequence[str] | None = None,
+    slot: Sequence[str] | None = None,
 ) -> Wishes:
     """The options of the same names; each value is `LINE=VALUE`, or `VALUE` for every line.
 
     Raises:
         ValueError: a value is not of this form, comes twice for a line, or contradicts another.
     """
-    emotions = {id: parse_emotion(text) for id, text in _once("--emotion", emotion).items()}
-    recordings = {id: Path(text) for id, text in _once("--emotion-from", emotion_from).items()}
-    strengths = {id: _strength(text) for id, text in _once("--strength", strength).items()}
-    slots = {id: _slot(text) for id, text in _once("--slot", slot).items()}
-    pins, bans = _gathered("--pin", pin), _gathered("--ban", ban)
+    emotions = {id: parse_emotion(text) for id, text in _once("--emotion", emotion or ()).items()}
+    recordings = {id: Path(text) for id, text in _once("--emotion-from", emotion_from or ()).items()}
+    strengths = {id: _strength(text) for id, text in _once("--strength", strength or ()).items()}
+    slots = {id: _slot(text) for id, text in _once("--slot", slot or ()).items()}
+    pins, bans = _gathered("--pin", pin or ()), _gathered("--ban", ban or ())
     if "" in pins:
         raise ValueError(f"expected --pin LINE=CLIP, such as 003={pins[''][0]}, got {pins[''][0]!r}")
     wishes = {

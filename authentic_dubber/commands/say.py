@@ -43,6 +43,9 @@ Script = Annotated[
         "slot of the last two ask for acting as the options below do."
     ),
 ]
+Prompts = Annotated[
+    list[str], typer.Option(metavar="CHARACTER=FILE", help="A character's voice prompt. Repeat it for more.")
+]
 Emotions = Annotated[
     list[str] | None,
     typer.Option(
@@ -114,9 +117,7 @@ def say(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The film to be dubbed.")],
     *,
     script: Script,
-    voice: Annotated[
-        list[str], typer.Option(metavar="CHARACTER=FILE", help="A character's voice prompt. Repeat it for more.")
-    ],
+    voice: Prompts,
     out: Annotated[Path, typer.Option(help="Folder for takes, film and report. An earlier run in it is gone on with.")],
     library: References = None,
     bed: Underlay = None,
@@ -148,9 +149,7 @@ def say(
     from authentic_dubber.plan import DubJob, check_script
     from authentic_dubber.wishes import parse_wishes
 
-    asked = {"emotion": emotion, "emotion_from": emotion_from, "strength": strength, "pin": pin}
-    asked |= {"ban": ban, "slot": slot}
-    wishes = parse_wishes(**{name: given or () for name, given in asked.items()})
+    wishes = parse_wishes(emotion=emotion, emotion_from=emotion_from, strength=strength, pin=pin, ban=ban, slot=slot)
     job = DubJob(video, script, parse_voices(voice), library, out, bed, rate, seed, k, language.value, wishes)
     folder = choose_checkpoint(checkpoint, commercial_only=commercial_only, vocoder=vocoder)
     check_parts(folder, lexicon, vocoder, places := placed(model_dir, model))
