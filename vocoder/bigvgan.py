@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .antialias import AntialiasedSnake
 from .generator import check_shape
-from .hifigan import LevelledGenerator, UpsamplingConfig, same_convolution
+from .hifigan import LevelledGenerator, ResBlock1, ResBlock2, UpsamplingConfig
 from .mel import MelConfig
 
 
@@ -65,7 +65,7 @@ def _activation(channels: int, config: BigvganConfig) -> AntialiasedSnake:
     return AntialiasedSnake(channels, separate=config.activation == "snakebeta", log_scale=config.snake_logscale)
 
 
-class AmpBlock1(nn.Module):
+class AmpBlock1(ResBlock1):
     """Pairs of a dilated and a plain convolution, a ripple before each, each pair added to its input.
 
     Shape:
@@ -73,9 +73,7 @@ class AmpBlock1(nn.Module):
     """
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...], config: BigvganConfig) -> None:
-        super().__init__()
-        self.convs1 = nn.ModuleList(same_convolution(channels, kernel, dilation) for dilation in dilations)
-        self.convs2 = nn.ModuleList(same_convolution(channels, kernel, 1) for _ in dilations)
+        super().__init__(channels, kernel, dilations)
         self.activations = nn.ModuleList(_activation(channels, config) for _ in range(2 * len(dilations)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +84,7 @@ class AmpBlock1(nn.Module):
         return x
 
 
-class AmpBlock2(nn.Module):
+class AmpBlock2(ResBlock2):
     """Dilated convolutions, a ripple before each, each added to its input.
 
     Shape:
@@ -94,8 +92,7 @@ class AmpBlock2(nn.Module):
     """
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...], config: BigvganConfig) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(same_convolution(channels, kernel, dilation) for dilation in dilations)
+        super().__init__(channels, kernel, dilations)
         self.activations = nn.ModuleList(_activation(channels, config) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -30,14 +30,11 @@ _SIDES = (56, 448)
 """Least and most pixels of that square."""
 
 
-class _Captioned:
-    """What scene and face have in common: ask, look whether the answer is one, and feel it."""
+class _Named:
+    """What each of these readers says of itself."""
 
-    def __init__(self, modality: Modality, model: VideoLLM, classifier: EmotionClassifier) -> None:
-        self._modality, self._model, self._classifier = modality, model, classifier
-        sources = {"video_llm": model.source, "classifier": classifier.source}
-        self._facts = facts_of(sources, f"{PROMPTS} {model.place.precision}")
-        self._space = space_of(modality, sources, PROMPTS, classifier.width)
+    def __init__(self, space: str, facts: Mapping[str, str]) -> None:
+        self._space, self._facts = space, facts
 
     @property
     def space(self) -> str:
@@ -47,6 +44,16 @@ class _Captioned:
     def facts(self) -> Mapping[str, str]:
         """What a manifest keeps of the models besides."""
         return self._facts
+
+
+class _Captioned(_Named):
+    """What scene and face have in common: ask, look whether the answer is one, and feel it."""
+
+    def __init__(self, modality: Modality, model: VideoLLM, classifier: EmotionClassifier) -> None:
+        self._modality, self._model, self._classifier = modality, model, classifier
+        sources = {"video_llm": model.source, "classifier": classifier.source}
+        facts = facts_of(sources, f"{PROMPTS} {model.place.precision}")
+        super().__init__(space_of(modality, sources, PROMPTS, classifier.width), facts)
 
     def ready(self) -> None:
         """Load the weights now; raises as the models' own."""
@@ -156,7 +163,7 @@ def face_crops(frames: Sequence[Frame], track: FaceTrack) -> tuple[Frame, ...]:
     return tuple(crops)
 
 
-class ClassifiedText:
+class ClassifiedText(_Named):
     """What a line feels like to the classifier; with a model of reactions, that of the reaction follows it.
 
     Each half has the length √½, so that the cosine of two lines is the mean of their halves' cosines.
@@ -166,17 +173,8 @@ class ClassifiedText:
         self._classifier, self._reactions = classifier, reactions
         sources = {"classifier": classifier.source} | ({"reaction": reactions.source} if reactions else {})
         how = f"line+{RELATION}" if reactions else "line"
-        self._facts = facts_of(sources, f"{how} {reactions.place.precision}" if reactions else how)
-        self._space = space_of("text", sources, how, classifier.width * (2 if reactions else 1))
-
-    @property
-    def space(self) -> str:
-        return self._space
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """What a manifest keeps of the models besides."""
-        return self._facts
+        facts = facts_of(sources, f"{how} {reactions.place.precision}" if reactions else how)
+        super().__init__(space_of("text", sources, how, classifier.width * (2 if reactions else 1)), facts)
 
     def ready(self) -> None:
         """Load the weights now; raises as the models' own."""
