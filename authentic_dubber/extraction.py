@@ -28,6 +28,9 @@ class Extraction:
         names: such as `light`, `paper`, or `paper,audio=light-v2`.
         models: where `paper` extractors find their models.
         device, precision, batch: see `library_builder.readers.Models`.
+
+    Raises:
+        ValueError: models are given and no extractor among the names is made of one.
     """
 
     names: str = "light"
@@ -35,6 +38,10 @@ class Extraction:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     batch: int = 4
+
+    def __post_init__(self) -> None:
+        if self.models is not None and self.light:
+            raise ValueError(f"expected extractors made of models beside --model-dir or --model, got {self.names!r}")
 
     @property
     def light(self) -> bool:

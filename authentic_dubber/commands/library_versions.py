@@ -75,6 +75,8 @@ def add(
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
     places = placed(model_dir, model)
     options, readers = BuildOptions(workers=workers), None
+    if extractors is None and places is not None:
+        raise ValueError("expected --extractors beside --model-dir or --model, such as --extractors paper, got none")
     if extractors is not None:
         using = read_by(extractors, places, device, precision, model_batch)
         options = BuildOptions(workers=workers, load=using.load, config=using.config())
