@@ -208,7 +208,7 @@ def dump(path: Path, found: Sequence[Mapping[str, Any]], notes: Sequence[str]) -
 
 def _seen(path: Path, readers: Readers) -> tuple[dict[Modality, Reading], tuple[str, ...]]:
     """What readers see in a picture, and what they miss in it."""
-    config, length = looked_at(readers), probe(_there(path)).duration
+    config, length = looked_at(readers.spaces().values()), probe(_there(path)).duration
     frames = list(
         sample_frames(path, start=0.0, end=length, count=config.frames_per_clip, max_height=config.max_height)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -88,12 +88,17 @@ def chosen_extraction(given: Namespace) -> Extraction:
     return Extraction(given.extractors, ModelPlaces.of(given.model_dir, given.model), given.device)
 
 
-def looked_at(readers: Readers) -> BuildConfig:
-    """How lines are looked at by these readers: as the clips of a library that they read."""
+def looked_at(spaces: Iterable[str]) -> BuildConfig:
+    """How lines and clips are looked at by the readers of these spaces."""
     from library_builder.readers import needs_models
 
-    pretrained = any(needs_models(space) for space in readers.spaces().values())
+    pretrained = any(needs_models(space) for space in spaces)
     return BuildConfig(frames_per_clip=PAPER_FRAMES, max_height=PAPER_HEIGHT) if pretrained else BuildConfig()
+
+
+def told(readers: Readers, *, lips: bool = False) -> list[str]:
+    """What is said of readers before they read: licences of their models, and optional models that are missing."""
+    return [*told_licences(readers), *(f"note: {one}" for one in told_absent(readers, lips=lips))]
 
 
 def told_absent(readers: Readers, *, lips: bool) -> list[str]:

@@ -17,10 +17,12 @@ from retrieval.choice import Budget
 from retrieval.lock import builder_lock
 from retrieval.versions import current_version, read_manifest
 
+from .extraction import looked_at
 from .footage_job import BuildJob, find_videos
 from .reading import WORK, BuildOptions, FootageRead, Progress, light_readers, read_footage, readers_like, working
 
 if TYPE_CHECKING:  # these bring torch
+    from library_builder.pretrained.places import ModelPlaces
     from library_builder.readers import Readers
 
 __all__ = ["BuildJob", "BuildOptions", "BuildResult", "add_footage", "build_library", "find_videos"]
@@ -100,6 +102,7 @@ def add_footage(
     progress: Progress | None = None,
     options: BuildOptions | None = None,
     *,
+    models: ModelPlaces | None = None,
     replaced: bool = False,
     publish: bool = True,
     onto: str | None = None,
@@ -108,6 +111,7 @@ def add_footage(
 
     Args:
         readers: those of the library's own spaces by default.
+        models: where those find their models, if they are made of models.
         replaced: let a clip that was read again take the place of the one of its id.
         publish: make the version current; without it, it waits.
         onto: the version to add to; the current one by default.
@@ -118,7 +122,7 @@ def add_footage(
     """
     opened, options = Library.open(job.library, onto, verify=False), options or BuildOptions()
     if options.load is light_readers:  # a modality may have been read again by another extractor since the build
-        options = replace(options, load=partial(readers_like, {str(m): space for m, space in opened.spaces.items()}))
+        options = _as_read({str(m): space for m, space in opened.spaces.items()}, options, models)
     known = opened.info()["source"].get("footage")
     if isinstance(known, str):
         root = Path(known)
@@ -138,6 +142,12 @@ def add_footage(
         onto=onto,
     )
     return change, read
+
+
+def _as_read(spaces: Mapping[str, str], options: BuildOptions, models: ModelPlaces | None) -> BuildOptions:
+    """The options, with what reads as these spaces were read, and looks at clips so."""
+    options = replace(options, load=partial(readers_like, spaces, models))
+    return options if models is None else replace(options, config=looked_at(spaces.values()))
 
 
 def clear_work(library: Path, *, dry: bool = False) -> int:

@@ -63,10 +63,13 @@ def readers_like(spaces: Mapping[str, str], models: ModelPlaces | None = None) -
     """The extractors that a library of these spaces was read by, as far as they are ours; light ones otherwise.
 
     Raises:
-        ValueError: they were pretrained, whose models have to be named, or the models are others.
+        ValueError: they were pretrained, whose models have to be named, or the models are others; or models are named
+            and nothing was read by any.
     """
     from library_builder.readers import Models, needs_models, readers_of
 
+    if models is not None and not any(needs_models(space) for space in spaces.values()):
+        raise ValueError("expected a library read by models beside --model-dir or --model, got one of light extractors")
     for modality, space in spaces.items():
         if models is None and needs_models(space):
             raise ValueError(

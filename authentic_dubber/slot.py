@@ -13,7 +13,7 @@ from library_builder.face import track_of
 from library_builder.lips import LipReading, mouth_motion
 from library_builder.media import probe, read_frames
 from library_builder.readers import Readers
-from library_builder.types import Emotion, Frame, Modality
+from library_builder.types import Emotion, Frame, Modality, Seconds
 
 from .extraction import looked_at
 from .types import Line, Slot
@@ -70,7 +70,7 @@ def look(line: Line, readers: Readers) -> Look:
     """
     if line.picture is None:
         return _off_screen(line, readers, {}, {}, Slot(line.start, line.end, "free"), ())
-    config = looked_at(readers)
+    config = looked_at(readers.spaces().values())
     frames = _frames(line, config)
     uneven = _uneven(frames)
     few = evenly(frames, config.frames_per_clip)
@@ -87,17 +87,28 @@ def look(line: Line, readers: Readers) -> Look:
     lips = readers.lips.read(frames, track_of(readers.face, frames))
     notes += [note for note in lips.notes if note not in notes]
     cue = Slot(line.start, line.end, "cue")
-    motion = mouth_motion(lips) if lips.moving else None
-    least = max(SHORTEST, LEAST_SHARE * (line.end - line.start))
-    if motion is None or motion.offset - motion.onset < least:
+    slot = mouth_slot(lips, line.start, line.end)
+    if slot is None:
         notes.append("slot: no mouth moving through the line, the cue sets the length")
         return _off_screen(line, readers, own, captions, cue, tuple(notes))
-    slot = Slot(max(line.start, motion.onset), min(line.end, motion.offset), "mouth")
     text = readers.text.read(line.text, captions)
     if text is not None:
         own["text"] = text.emotion
     inside = (lips.times >= slot.start) & (lips.times < slot.end)
     return Look(own, captions, slot, lips.features[inside], _openings(lips), tuple(notes), (cue, lips.features))
+
+
+def mouth_slot(lips: LipReading, start: Seconds, end: Seconds) -> Slot | None:
+    """When a mouth is seen speaking inside a cue; None where it does not move through enough of the cue.
+
+    Args:
+        lips: of the cue's pictures.
+        start, end: the cue, in the seconds that `lips` counts.
+    """
+    motion = mouth_motion(lips)
+    if motion is None or motion.offset - motion.onset < max(SHORTEST, LEAST_SHARE * (end - start)):
+        return None
+    return Slot(max(start, motion.onset), min(end, motion.offset), "mouth")
 
 
 def _uneven(frames: Sequence[Frame]) -> list[str]:

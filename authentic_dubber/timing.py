@@ -162,9 +162,6 @@ def fit_durations(predicted: Tensor, frames: int | None, timing: TimingConfig) -
     Args:
         predicted: frames per symbol before rounding, (N,).
         frames: the slot; None leaves the model's own rate.
-
-    Raises:
-        ValueError: the slot has fewer frames than the line has symbols even at one frame each.
     """
     natural = float(predicted.sum())
     wanted = natural if frames is None else float(frames)

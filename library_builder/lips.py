@@ -295,30 +295,39 @@ def mouth_motion(reading: LipReading) -> MouthMotion | None:
     calm, full = np.percentile(activity, [10, 95])
     rest = min(float(calm), _REST)
     share = (activity - rest) / max(float(full) - rest, 1e-9)
-    begun = _stretch(share, reading.times, _RISE, _HOLD)
+    begun = _stretch(share, reading.times)
     if begun is None:
         return None
-    # What reaches the upper pair of bounds reaches the lower: there is an end, no earlier than that of the first.
-    ended = _stretch(share, reading.times, _LAST_RISE, _LAST_HOLD) or begun
-    return MouthMotion(float(reading.times[begun[0]]), float(reading.times[max(begun[1], ended[1])]))
+    last = _last(share, reading.times, begun[1])
+    return MouthMotion(float(reading.times[begun[0]]), float(reading.times[last]))
 
 
-def _stretch(activity: Series, times: Series, rise: float, hold: float) -> tuple[int, int] | None:
-    """First and last frame of the strongest stretch above `hold` that reaches `rise`, with neighbours of its kind."""
+def _stretches(activity: Series, rise: float, hold: float) -> list[tuple[int, int]]:
+    """First and last frame of every stretch above `hold` that reaches `rise`, in order."""
     labels, count = ndimage.label(activity > hold)
-    stretches = []
-    for label in range(1, count + 1):
-        inside = np.flatnonzero(labels == label)
-        if activity[inside].max() > rise:
-            stretches.append((int(inside[0]), int(inside[-1]), float(activity[inside].sum())))
+    inside = [np.flatnonzero(labels == label) for label in range(1, count + 1)]
+    return [(int(frames[0]), int(frames[-1])) for frames in inside if activity[frames].max() > rise]
+
+
+def _stretch(activity: Series, times: Series) -> tuple[int, int] | None:
+    """First and last frame of the strongest stretch, with its neighbours across short pauses."""
+    stretches = _stretches(activity, _RISE, _HOLD)
     if not stretches:
         return None
-    strongest = max(range(len(stretches)), key=lambda i: stretches[i][2])
-    first, last, _ = stretches[strongest]
-    for start, end, _ in reversed(stretches[:strongest]):
+    strongest = max(range(len(stretches)), key=lambda i: activity[stretches[i][0] : stretches[i][1] + 1].sum())
+    first, last = stretches[strongest]
+    for start, end in reversed(stretches[:strongest]):
         if times[first] - times[end] < _GAP:
             first = start
-    for start, end, _ in stretches[strongest + 1 :]:
+    for start, end in stretches[strongest + 1 :]:
         if times[start] - times[last] < _GAP:
             last = end
     return first, last
+
+
+def _last(activity: Series, times: Series, last: int) -> int:
+    """The frame at which speech that is clear until `last` ends: what is smaller goes on across pauses."""
+    for start, end in _stretches(activity, _LAST_RISE, _LAST_HOLD):
+        if end > last and times[start] - times[last] < _GAP:
+            last = end
+    return last

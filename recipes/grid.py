@@ -36,7 +36,7 @@ from authentic_dubber.evaluation.film_sets import (
 from authentic_dubber.evaluation.manner import Manner
 from authentic_dubber.evaluation.sets import Setting
 from authentic_dubber.exits import OK, PARTIAL
-from authentic_dubber.extraction import Extraction, add_reader_options, chosen_extraction, told_absent, told_licences
+from authentic_dubber.extraction import Extraction, add_reader_options, chosen_extraction, told
 from authentic_dubber.training.corpora import Utterance
 from authentic_dubber.training.heldout import is_held_out
 from library_builder.cues import read_cues
@@ -152,7 +152,7 @@ def find_dubber(checkpoint: Path | None, extraction: Extraction, readers: Reader
     known, got = {**config.spaces, "lips": config.lip_space}, {**readers.spaces(), "lips": readers.lips.space}
     other = next((what for what in known if known[what] != got[what]), None)
     if other is None:
-        return Dubber.load(checkpoint, models=extraction.models)
+        return Dubber.load(checkpoint, device=extraction.device, models=extraction.models)
     if checkpoint is not None:
         raise ValueError(
             f"{checkpoint}: was trained for {other} in space {known[other]}, got extractors of {got[other]}"
@@ -165,8 +165,8 @@ def run(
 ) -> int:
     """All of it; returns the exit code."""
     watch, readers = Stopwatch(), extraction.load()
-    told = [*told_licences(readers), *(f"note: {one}" for one in told_absent(readers, lips=True))]
-    print("\n".join(told), end="\n" if told else "")
+    for line in told(readers, lips=True):
+        print(line)
     dubber, seen = find_dubber(checkpoint, extraction, readers), {}
     with watch.stage("cues"):
         lines, dropped = find_lines(data, out / "clips")

@@ -3,9 +3,9 @@
     python recipes/mouths.py FOOTAGE... [--around SECONDS] [--limit N] [--json]
 
 Every FOOTAGE is a folder of videos with a cue sheet beside each (`NAME.csv`, as `dub demo` writes them), or GRID clips
-with `align/NAME.align`. A cue's times are the speech's. The mouth is read twice: inside the cue, tight as a subtitle
-is, where the slot should be nearly all of it, and with some seconds around it, where it should be found. Told are the
-distances of the ends, and how often less than three quarters of the speech are left.
+with `align/NAME.align`. A cue's times are the speech's. The slot is read as for dubbing, twice: inside the cue, tight
+as a subtitle is, where it should be nearly all of it, and with some seconds around it, where it should be found. Told
+are the distances of the ends, and how often a slot has less than three quarters of the speech.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from authentic_dubber.slot import mouth_slot
 from library_builder.cue import Cue
 from library_builder.cues import read_cues
 from library_builder.face import LightFace, track_of
-from library_builder.lips import LightLips, mouth_motion
+from library_builder.lips import LightLips
 from library_builder.media import MediaError, probe, read_frames
 
 SUFFIXES = {".mp4", ".mpg", ".mpeg", ".mkv", ".mov", ".avi", ".webm"}
@@ -41,8 +42,8 @@ class Ends:
 
     Attributes:
         lines: cues read.
-        unseen: of these, with no moving mouth; the cue sets their slot.
-        short: with a slot shorter than `SHORT` of the speech.
+        unseen: of these, with no mouth moving through half of what is shown; the cue sets their slot.
+        short: with a slot that has less than `SHORT` of the speech.
         onset, offset: medians of the absolute distances, in seconds.
         early, late: tenth percentile of onsets against speech, and ninetieth of offsets.
         overlap: mean intersection over union.
@@ -100,18 +101,18 @@ def measure(lines: Sequence[Spoken], around: float, what: str) -> Ends:
     """
     slots, unseen = [], 0
     for line in tqdm(lines, desc=what, unit="line"):
-        motion = _mouth(line, around)
-        if motion is None:
+        slot = _mouth(line, around)
+        if slot is None:
             unseen += 1
         else:
-            slots.append((*motion, line.cue.start, line.cue.end))
+            slots.append((*slot, line.cue.start, line.cue.end))
     if not slots:
         return Ends(len(lines), unseen, 0, *[float("nan")] * 5)
     ends = np.array(slots)
     onset, offset = ends[:, 0] - ends[:, 2], ends[:, 1] - ends[:, 3]
     inside = np.minimum(ends[:, 1], ends[:, 3]) - np.maximum(ends[:, 0], ends[:, 2])
     whole = np.maximum(ends[:, 1], ends[:, 3]) - np.minimum(ends[:, 0], ends[:, 2])
-    short = (ends[:, 1] - ends[:, 0]) < SHORT * (ends[:, 3] - ends[:, 2])
+    short = inside < SHORT * (ends[:, 3] - ends[:, 2])
 
     return Ends(
         lines=len(lines),
@@ -128,8 +129,10 @@ def measure(lines: Sequence[Spoken], around: float, what: str) -> Ends:
 def _mouth(line: Spoken, around: float) -> tuple[float, float] | None:
     start, end = max(line.room[0], line.cue.start - around), min(line.room[1], line.cue.end + around)
     frames = list(read_frames(line.video, start=start, end=end, max_height=MAX_HEIGHT))
-    motion = mouth_motion(LightLips().read(frames, track_of(LightFace(), frames))) if len(frames) > 1 else None
-    return None if motion is None else (motion.onset, motion.offset)
+    if len(frames) < 2:
+        return None
+    slot = mouth_slot(LightLips().read(frames, track_of(LightFace(), frames)), start, end)
+    return None if slot is None else (slot.start, slot.end)
 
 
 def _lines(folder: Path) -> Iterator[Spoken]:

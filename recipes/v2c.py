@@ -12,7 +12,9 @@ settings 1.0 (the target itself lends the voice: it leaks), 2.0 (another line of
 and 3.0 (recordings of `--unseen`, of speakers from elsewhere; it has no recording to be compared with). Then:
 
     dub train OUT/cache RUN --size paper
-    dub evaluate RUN --set OUT/sets/test-2.0 --corpus OUT/cache
+    dub train-vocoder OUT/cache SOUND
+    dub package RUN SOUND OUT/cache CHECKPOINT
+    dub evaluate RUNS/test-2.0 --set OUT/sets/test-2.0 --checkpoint CHECKPOINT --corpus OUT/cache
 
 `--prepare` makes that `cache/`, a prepared corpus of the training portion, with the validation portion kept aside to
 watch a training by; `--extractors paper --model-dir MODELS` has library, sets and corpus read by the published models.
@@ -51,7 +53,7 @@ from authentic_dubber.evaluation.film_sets import (
 )
 from authentic_dubber.evaluation.sets import Setting
 from authentic_dubber.exits import OK, PARTIAL
-from authentic_dubber.extraction import add_reader_options, chosen_extraction, told_absent, told_licences
+from authentic_dubber.extraction import add_reader_options, chosen_extraction, told
 from authentic_dubber.speaker import GE2E
 from authentic_dubber.text import TextFrontend
 from authentic_dubber.training.corpora import FILMS
@@ -299,8 +301,8 @@ def run(given: argparse.Namespace) -> int:
     watch, lists = Stopwatch(), Lists.read(given.lists)
     extraction = chosen_extraction(given)
     readers = extraction.load()
-    told = [*told_licences(readers), *(f"note: {one}" for one in told_absent(readers, lips=True))]
-    print("\n".join(told), end="\n" if told else "")
+    for line in told(readers, lips=True):
+        print(line)
     with watch.stage("cues"):
         lines, troubles = gather(given.films, lists)
         test = None if given.test is None else read_ids(given.test)

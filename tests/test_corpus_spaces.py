@@ -120,12 +120,12 @@ def test_drawn_mouths_are_cut_as_large_as_a_reader_looks_at() -> None:
 
 def test_lines_are_looked_at_as_the_clips_of_their_readers() -> None:
     readers = build_readers("light")
-    assert looked_at(readers) == BuildConfig()
+    assert looked_at(readers.spaces().values()) == BuildConfig()
 
     class Captioned:
         space = PUBLISHED.spaces["scene"]
 
-    told = looked_at(replace(readers, scene=Captioned()))  # type: ignore[arg-type]
+    told = looked_at(replace(readers, scene=Captioned()).spaces().values())  # type: ignore[arg-type]
     assert (told.frames_per_clip, told.max_height) == (PAPER_FRAMES, PAPER_HEIGHT)
 
 

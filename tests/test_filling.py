@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from authentic_dubber.types import Line
 from library_builder.mux import write_video
 from library_builder.readers import Readers, build_readers
 from library_builder.types import Clip, Emotion, Frame
+from recipes import mouths
 from retrieval import Hit
 
 from .conftest import SEED, SPACES
@@ -124,6 +126,21 @@ def test_speech_follows_the_mouth_inside_the_cue(scene: Path, readers: Readers) 
     assert seen.slot.end == pytest.approx(3.0, abs=0.2)
     assert {"scene", "text"} <= set(seen.own)
     assert len(seen.lips) == pytest.approx(seen.slot.duration * 25, abs=2)
+
+
+def test_a_recipe_tells_how_far_slots_lie_from_speech(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line is spoken from 1 to 3 s, the other, says the sheet, where the mouth rests."""
+    (tmp_path / scene.name).symlink_to(scene)
+    (tmp_path / "scene.csv").write_text("start,end,character,text\n1.0,3.0,Ada,Come back.\n4.0,5.5,Ada,To the house.\n")
+    assert mouths.main([str(tmp_path), "--around", "0.5", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out).values()
+    for ends in found.values():
+        assert (ends["lines"], ends["unseen"], ends["short"]) == (2, 1, 0)
+        # As above: lips part a little before, and activity is smoothed over a few frames.
+        assert ends["onset"] < 0.2 and ends["offset"] < 0.2 and ends["overlap"] > 0.8
+    assert mouths.main([str(tmp_path / "scene.csv")]) == 2
 
 
 def test_the_scripts_times_may_overrule_the_mouth(scene: Path, readers: Readers) -> None:

@@ -195,7 +195,7 @@ def test_versions_come_and_go_by_command(films: Path, tmp_path: Path) -> None:
     assert code == FAILED and path.name in output
 
 
-def test_clips_without_words_are_not_offered_for_words_and_say_so_elsewhere(tmp_path: Path) -> None:
+def test_a_clip_without_words_says_so_and_without_a_vector_of_words_none_asks_for_it(tmp_path: Path) -> None:
     def feeling(name: str, x: float) -> Emotion:
         return Emotion(f"{name}/2", np.array([x, np.sqrt(1 - x * x)], dtype=np.float32))
 
@@ -209,6 +209,7 @@ def test_clips_without_words_are_not_offered_for_words_and_say_so_elsewhere(tmp_
     asked = {"text": feeling("words", 0.7)}
     for policy in (Policy(), Policy(pinned=("silent",)), Policy(weights={"text": 1.0, "audio": 1.0})):
         found = Library.open(tmp_path).top_k(asked, 3, policy=policy)  # type: ignore[arg-type]
-        assert "silent" not in [hit.clip.id for hits in found.hits.values() for hit in hits], policy
+        # A caption may give a clip without words a vector of words; one without that vector cannot be near any.
+        assert [hit.clip.id for hit in found.hits["text"]] in (["said", "described"], ["described", "said"]), policy
     _, output = dub("search", tmp_path, "--clip", "said")
     assert "  described  (no words)\n" in output and "  silent  Ada: (no words)\n" in output

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from authentic_dubber.cli import app
 from authentic_dubber.exits import REFUSED
+from authentic_dubber.extraction import Extraction
+from authentic_dubber.reading import readers_like
 from library_builder.pretrained import ModelError
 from library_builder.pretrained.places import ModelPlaces
 
@@ -44,6 +46,14 @@ def test_what_is_no_model_is_refused_in_a_line(given: tuple[str, ...], why: str)
     with pytest.raises(ModelError, match=why) as told:
         ModelPlaces.of(None, given)
     assert "\n" not in str(told.value)
+
+
+def test_models_that_nothing_would_read_are_refused(tmp_path: Path) -> None:
+    places = ModelPlaces.of(tmp_path, ())
+    with pytest.raises(ValueError, match="made of models beside --model-dir or --model, got 'light'"):
+        Extraction("light", places)
+    with pytest.raises(ValueError, match="got one of light extractors"):
+        readers_like({"audio": "light-audio-v1/64"}, places)
 
 
 def test_every_command_that_takes_a_folder_of_models_refuses_a_mistaken_one(tmp_path: Path) -> None:

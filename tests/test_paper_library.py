@@ -143,8 +143,13 @@ def test_other_footage_joins_only_if_the_same_models_read_it(
     toy_models.save_classifier(other / "roberta", width=64)
     code, output = dub("add", library, "--footage", more, "--extractors", MIXED, "--model-dir", other)
     assert code == REFUSED and "was read by" in output
-    code, output = dub("add", library, "--footage", more, "--extractors", MIXED, "--model-dir", models)
-    assert code == 0 and len(Library.open(library)) == 4, output
+    code, output = dub("add", library, "--footage", more, "--model-dir", other)
+    assert code == REFUSED and "expected the models that read scene in space" in output, output
+    named = shutil.copytree(library, tmp_path / "named")
+    for folder, how in ((library, ()), (named, ("--extractors", MIXED))):
+        code, output = dub("add", folder, "--footage", more, "--model-dir", models, *how)
+        assert code == 0 and len(Library.open(folder)) == 4, output
+    assert clips(library) == clips(named)
     shutil.rmtree(films / "more")
 
 

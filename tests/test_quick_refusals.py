@@ -69,7 +69,6 @@ def test_mistaken_arguments_are_refused_without_torch(tmp_path: Path) -> None:
             ["library", "build", library, "--footage", film, "--model-dir", tmp_path],
             "made of models beside --model-dir",
         ),
-        (["library", "add", library, "--footage", film, "--model-dir", tmp_path], "expected --extractors beside"),
         (["library", "reextract", no, "--modality", "text"], "expected a library"),
         (["evaluate", tmp_path / "run", "--set", no], "expected an evaluation set"),
         (["evaluate", tmp_path / "run", "--set", no, "--measures", "taste"], "known measures are"),

@@ -13,7 +13,7 @@ import pytest
 from library_builder.audio import LightAudio
 from library_builder.audio_norms import SPEECH
 from library_builder.face import LightFace
-from library_builder.lips import LightLips, crop_features, mouth_motion
+from library_builder.lips import LightLips, LipReading, MouthMotion, crop_features, mouth_motion
 from library_builder.readers import build_readers
 from library_builder.scene import LightScene
 from library_builder.sentence import SentenceEncoder
@@ -326,6 +326,27 @@ def test_a_mouth_that_speaks_through_all_it_is_seen_is_not_cut() -> None:
     fading = opening * np.where(np.arange(50) < 30, 1.0, 0.7)
     motion = mouth_motion(LightLips().read(shot([drawn_face(o) for o in fading]), mouth_track(50)))
     assert motion is not None and motion.offset >= 44 / FPS
+
+
+def test_smaller_motion_ends_a_slot_only_where_it_follows_speech() -> None:
+    """Loud half a second, a long rest, then four seconds of a mouth that moves half as much: another matter."""
+    time = np.arange(200) / FPS
+    swing = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time)
+
+    def motion(loud: tuple[float, float], small: tuple[float, float]) -> MouthMotion:
+        spoken, other = ((time >= first) & (time < last) for first, last in (loud, small))
+        activity = (swing * spoken + 0.5 * swing * other).astype(np.float32)
+        nothing = np.zeros((200, 32), dtype=np.float32)
+        found = mouth_motion(LipReading(time, nothing, activity, activity, True))
+        assert found is not None
+        return found
+
+    apart = motion((0.5, 1.5), (3.0, 7.0))
+    assert (apart.onset, apart.offset) == pytest.approx((0.5, 1.5), abs=0.1)
+    after = motion((2.0, 3.0), (3.2, 3.8))
+    assert (after.onset, after.offset) == pytest.approx((2.0, 3.8), abs=0.1)
+    before = motion((6.0, 7.0), (1.0, 4.0))
+    assert (before.onset, before.offset) == pytest.approx((6.0, 7.0), abs=0.1)
 
 
 def test_a_short_pause_lies_within_speech_and_a_still_mouth_has_none() -> None:

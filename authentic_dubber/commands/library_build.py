@@ -177,15 +177,13 @@ def opened(extraction: Extraction, *, here: bool, lips: bool = False) -> Readers
         here: footage is read in this very process, so weights are loaded now; workers load their own.
         lips: mouths are read too.
     """
-    from authentic_dubber.extraction import told_absent, told_licences
+    from authentic_dubber.extraction import told
 
     if extraction.light:
         return None
     readers = extraction.open()
-    for line in told_licences(readers):
+    for line in told(readers, lips=lips):
         typer.echo(line, err=True)
-    for line in told_absent(readers, lips=lips):
-        typer.echo(f"note: {line}", err=True)
     if here:
         readers.ready()
     return readers

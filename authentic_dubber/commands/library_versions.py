@@ -51,7 +51,7 @@ def add(
     licence: Licence = None,
     speaker: Speaker = "",
     extractors: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="What reads; by default as LIB was read, if without models.")
+        str | None, typer.Option(metavar="NAME,...", help="What reads; by default as LIB was read.")
     ] = None,
     model_dir: ModelDir = None,
     model: NamedModels = None,
@@ -75,14 +75,14 @@ def add(
     job = BuildJob(library, tuple(footage), tuple(cues or ()), film, licence, speaker)
     places = placed(model_dir, model)
     options, readers = BuildOptions(workers=workers), None
-    if extractors is None and places is not None:
-        raise ValueError("expected --extractors beside --model-dir or --model, such as --extractors paper, got none")
     if extractors is not None:
         using = read_by(extractors, places, device, precision, model_batch)
         options = BuildOptions(workers=workers, load=using.load, config=using.config())
         readers = opened(using, here=workers == 1)
     with Bar("clip") as bar:
-        change, read = add_footage(job, readers, bar, options, replaced=replace, publish=not no_publish, onto=onto)
+        change, read = add_footage(
+            job, readers, bar, options, models=places, replaced=replace, publish=not no_publish, onto=onto
+        )
     troubles = list(read.troubles())
     facts = {"version": change.version, **change.counts, "footage": dict(read.counts), "troubles": troubles}
     _tell(as_json, facts, f"{library}: version {change.version}: {_counted(change.counts)}", *troubles)

@@ -74,7 +74,8 @@ Slots = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[LINE=]mouth|cue",
-        help="What says when a line sounds: the mouth seen moving inside its cue, as usual, or the cue's own times.",
+        help="What says when a line sounds: the mouth seen moving inside its cue, as usual, or the cue's own times. "
+        "The cue also counts where no mouth moves, or too briefly for the words.",
     ),
 ]
 CommercialOnly = Annotated[

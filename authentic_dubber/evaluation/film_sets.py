@@ -279,7 +279,7 @@ def look_at(line: FilmLine, readers: Readers) -> Sight:
         ValueError: fewer than two pictures.
         library_builder.media.MediaError: the film cannot be read.
     """
-    config = looked_at(readers)
+    config = looked_at(readers.spaces().values())
     frames = list(read_frames(line.media, start=line.start, end=line.end, max_height=config.max_height))
     if len(frames) < 2:
         raise ValueError(f"expected two pictures or more in its cue, got {len(frames)}")

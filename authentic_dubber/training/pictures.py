@@ -163,7 +163,7 @@ def prepare_looks(cache: Cache, readers: Readers, theatre: Theatre, *, frames: i
     spaces: dict[Modality, str] = {"scene": readers.scene.space, "face": readers.face.space, "text": readers.text.space}
     rows = {m: np.zeros((len(cache.entries), space_width(s)), dtype=np.float16) for m, s in spaces.items()}
     captions = np.zeros_like(rows["text"])
-    config, size = looked_at(readers), SIZE
+    config, size = looked_at(readers.spaces().values()), SIZE
     if config != BuildConfig():
         frames, size = config.frames_per_clip, (config.max_height, config.max_height * 16 // 9)
 
@@ -195,7 +195,7 @@ def prepare_lips(cache: Cache, readers: Readers, theatre: Theatre) -> None:
     """`lips`: features at the video's rate over the recording; real mouths where there are, drawn ones elsewhere."""
     if cache.has("lips"):
         return
-    runs, config = [], looked_at(readers)
+    runs, config = [], looked_at(readers.spaces().values())
     for i, entry in enumerate(tqdm(cache.entries, desc="lips", unit="clip")):
         if entry.has_picture:
             film = _film(entry, cache, config)
