@@ -283,7 +283,7 @@ def mouth_motion(reading: LipReading) -> MouthMotion | None:
     Activity, motion with some opening, must rise clearly and lasts until it has nearly sunk (hysteresis); the strongest
     stretch takes in its neighbours across short pauses. Lips may part well before the voice starts. Measured by
     `recipes/mouths.py` against speech that is known: with half a second around GRID's sentences the onset is off by
-    0.09 s in the median, the offset by 0.03 s; inside a cue as tight as a subtitle 3 of 100 slots lose a quarter.
+    0.08 s in the median, the offset by 0.03 s; inside a cue as tight as a subtitle 3 of 100 slots lose a quarter.
     """
     if not reading.moving or len(reading.times) < 2:
         return None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from library_builder.feeling import Seen, feel_some
 from library_builder.pretrained import ModelError, find_model
@@ -20,7 +21,7 @@ from library_builder.pretrained.folder import ModelFolder
 from library_builder.pretrained.loading import choose_place
 from library_builder.pretrained.prompts import Colours, face_prompt, scene_prompt
 from library_builder.pretrained.reaction import ReactionModel
-from library_builder.pretrained.text_emotion import EmotionClassifier
+from library_builder.pretrained.text_emotion import EmotionClassifier, Felt
 from library_builder.pretrained.video_llm import Answer
 from library_builder.readers import Models, build_reader, build_readers, parse_names
 from library_builder.scene import look_at
@@ -115,6 +116,27 @@ def test_the_classifier_gives_its_last_layers_first_vector(folder: Path, tmp_pat
     toy_models.save_classifier(tmp_path / "wide", width=64)
     wide = EmotionClassifier(find_model(tmp_path / "wide"), CPU)
     assert wide.width == 64 == len(wide.feel(["sad " * 400])[0].vector), "a text that is too long is cut"
+
+
+def test_a_classifier_for_which_memory_runs_out_reads_fewer_texts_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = find_model(folder / "roberta")
+    texts = [f"I am so {word}!" for word in ("happy", "sad", "proud", "tired", "loved")] * 2
+    right, model = EmotionClassifier(source, CPU).feel(texts), EmotionClassifier(source, CPU)
+    read = model._read
+
+    def small(rows: Sequence[list[int]]) -> list[Felt]:
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return read(rows)
+
+    monkeypatch.setattr(model, "_read", small)
+    felt = model.feel(texts)
+    assert model.batch == 1 and "texts: out of memory, going on with" in caplog.text
+    for one, other in zip(felt, right, strict=True):
+        # Products of matrices of other sizes add up in another order.
+        assert one.label == other.label and np.allclose(one.vector, other.vector, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5"])

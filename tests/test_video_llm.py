@@ -212,9 +212,9 @@ def test_a_gpu_that_runs_out_is_asked_about_fewer(
     with caplog.at_level(logging.WARNING):
         assert model.answer(asked) == right
     assert sizes == [7, 3, *[1] * 7]
-    assert model.batch == 1 and "out of memory, going on with 3 shots at once" in caplog.text
+    assert model.batch == 1 and "out of memory, going on with 3 at once" in caplog.text
     room = 0
-    with pytest.raises(RuntimeError, match="expected memory for one shot on cpu, it ran out"):
+    with pytest.raises(RuntimeError, match="shots: expected memory for one on cpu, it ran out"):
         model.answer(asked[:1])
 
 

@@ -6,15 +6,20 @@ The library fills a tensor that a file lacks with random numbers and only warns;
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 
 from .source import ModelError, ModelSource, read_config
+
+logger = logging.getLogger(__name__)
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 Device: TypeAlias = str
@@ -113,6 +118,38 @@ def load_model(source: ModelSource, name: str, place: Place) -> Any:
 def quiet(model: nn.Module) -> nn.Module:
     """The model for answering only: no dropout, no gradients."""
     return model.eval().requires_grad_(False)
+
+
+def in_batches(
+    asked: Sequence[Asked], size: int, answer: Callable[[Sequence[Asked]], Sequence[Answered]], what: str, where: Place
+) -> tuple[list[Answered], int]:
+    """Every answer in order, and how many were asked for at once in the end: half as many whenever a GPU's memory ends.
+
+    Args:
+        size: asked for at once to begin with.
+        what: is asked, in the plural, for messages: `"Qwen2-VL: shots"`.
+
+    Raises:
+        RuntimeError: a single one is too much for the GPU's memory.
+    """
+    answers: list[Answered] = []
+    while len(answers) < len(asked):
+        some = asked[len(answers) : len(answers) + size]
+        try:
+            answers += answer(some)
+        except torch.OutOfMemoryError as error:
+            if len(some) == 1:
+                raise RuntimeError(
+                    f"{what}: expected memory for one on {where.device}, it ran out: take fewer or smaller ones, or a "
+                    "smaller model"
+                ) from error
+            size = len(some) // 2
+        else:
+            continue
+        # Outside the handler: the exception holds the tensors that filled the memory.
+        torch.cuda.empty_cache()
+        logger.warning("%s: out of memory, going on with %d at once", what, size)
+    return answers, size
 
 
 def load_tokenizer(source: ModelSource) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .loading import LazyModel, Place, architecture
+from .loading import LazyModel, Place, architecture, in_batches
 from .source import ModelSource, read_config
 
 CLASSIFIERS = {"roberta": "RobertaForSequenceClassification", "xlm-roberta": "XLMRobertaForSequenceClassification"}
@@ -41,7 +41,8 @@ class EmotionClassifier(LazyModel):
     """A RoBERTa that was tuned to tell emotions. Weights are loaded by the first text, or by `ready`.
 
     Args:
-        batch: texts read at once, of one length: padding would make a vector depend on its neighbours.
+        batch: texts read at once, of one length: padding would make a vector depend on its neighbours. Halved for good
+            whenever a GPU runs out of memory.
 
     Raises:
         ModelError: the folder holds another kind of model.
@@ -62,6 +63,7 @@ class EmotionClassifier(LazyModel):
         Raises:
             ModelError: as `ready`.
             ValueError: a text is blank.
+            RuntimeError: a single text is too much for the GPU's memory.
         """
         if any(not text.strip() for text in texts):
             raise ValueError("expected texts with words, got a blank one")
@@ -74,13 +76,12 @@ class EmotionClassifier(LazyModel):
                 ids = self._tokenizer(text, truncation=True, max_length=self._longest)["input_ids"]
                 by_length.setdefault(len(ids), []).append((text, ids))
         for rows in by_length.values():
-            for first in range(0, len(rows), self.batch):
-                some = rows[first : first + self.batch]
-                for (text, _), felt in zip(some, self._read([ids for _, ids in some]), strict=True):
-                    self._felt[text] = felt
+            ids = [one for _, one in rows]
+            found, self.batch = in_batches(ids, self.batch, self._read, "emotions: texts", self.place)
+            self._felt |= {text: felt for (text, _), felt in zip(rows, found, strict=True)}
         return [self._felt[text] for text in texts]
 
-    def _read(self, rows: list[list[int]]) -> list[Felt]:
+    def _read(self, rows: Sequence[list[int]]) -> list[Felt]:
         with torch.inference_mode():
             ids = torch.tensor(rows, device=self.place.device)
             told = self._model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)

@@ -6,7 +6,6 @@ out of memory is asked about fewer.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,11 +15,9 @@ from torch import Tensor
 
 from library_builder.types import Frame
 
-from .loading import LazyModel, Place, architecture, words_of
+from .loading import LazyModel, Place, architecture, in_batches, words_of
 from .pictures import Patches, PictureSettings, changed, choose, read_settings, to_patches
 from .source import ModelError, ModelSource, read_config
-
-logger = logging.getLogger(__name__)
 
 VIDEO = "<|video_pad|>"
 MOST_WORDS = 256
@@ -134,23 +131,7 @@ class VideoLLM(LazyModel):
             RuntimeError: a single shot is too much for the GPU's memory.
         """
         self.ready()
-        answers: list[Answer] = []
-        while len(answers) < len(asked):
-            some = asked[len(answers) : len(answers) + self.batch]
-            try:
-                answers += self._answer(some)
-            except torch.OutOfMemoryError as error:
-                if len(some) == 1:
-                    raise RuntimeError(
-                        f"{self.family.name}: expected memory for one shot on {self.place.device}, it ran out: take "
-                        "fewer or smaller frames, or a smaller model"
-                    ) from error
-                self.batch = len(some) // 2
-            else:
-                continue
-            # Outside the handler: the exception holds the tensors that filled the memory.
-            torch.cuda.empty_cache()
-            logger.warning("%s: out of memory, going on with %d shots at once", self.family.name, self.batch)
+        answers, self.batch = in_batches(asked, self.batch, self._answer, f"{self.family.name}: shots", self.place)
         return answers
 
     def _answer(self, asked: Sequence[tuple[Sequence[Frame], str]]) -> list[Answer]:
