@@ -33,9 +33,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from authentic_dubber.espeak import Espeak
 from authentic_dubber.evaluation.emotion import constant_baseline
 from authentic_dubber.evaluation.film_sets import (
@@ -60,21 +57,14 @@ from authentic_dubber.training.corpora import FILMS
 from authentic_dubber.training.film_corpus import write_film_corpus
 from authentic_dubber.training.prepare import PrepareConfig, prepare
 from library_builder.cues import read_cues
-from library_builder.media import MediaError, probe, read_wave
+from library_builder.edition import check_end, check_rate
+from library_builder.media import MediaError
 from library_builder.readers import Readers
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".m4v")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
 EMOTIONS = ("angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised", "other")
 """V2C's eight classes in the order of its numbers, by the names that this engine's readers have for six of them."""
-RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0)
-"""Frames per second that films and subtitles are made for."""
-ENVELOPE_RATE = 20
-"""Per second, of sound's level, against which subtitles are laid."""
-CLEARLY = 0.1
-"""By so much better must other times fit the sound before a film's subtitles are called wrong."""
-HEARD, STRETCH = 8_000, 300
-"""Hertz at which sound is heard for that, and seconds of it held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +126,9 @@ def read_film(film: str, media: Path, lists: Lists) -> Iterator[FilmLine]:
         ValueError: they cannot be read, were made for another frame rate, or are fewer than the lists count.
     """
     rows = subtitle_rows(lists.subtitles(film))
-    check_rate(rows, media, lists.subtitles(film))
+    spans = [row[:2] for row in rows if row is not None]
+    check_rate(spans, media, lists.subtitles(film))
+    check_end(spans, media, lists.subtitles(film))
     for speaker, numbers in lists.speakers[film].items():
         beyond = [number for number in numbers if number >= len(rows)]
         if beyond:
@@ -172,66 +164,6 @@ def subtitle_rows(path: Path) -> list[tuple[float, float, str] | None]:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def check_rate(rows: Sequence[tuple[float, float, str] | None], media: Path, subtitles: Path) -> None:
-    """Refuse subtitles that were made for a print that runs faster or slower than this film.
-
-    Their times are stretched by every ratio of two frame rates in turn, and laid over the level of the sound: speech is
-    where it is loud. Other times have to fit clearly better before the subtitles are called wrong.
-
-    Raises:
-        ValueError: they were; the line names both frame rates.
-        library_builder.media.MediaError: the film cannot be read.
-    """
-    spans = np.array([row[:2] for row in rows if row is not None], dtype=np.float64)
-    info = probe(media)
-    level = film_level(media, info.duration) if info.has_audio else np.zeros(0)
-    ratios = {made / runs: (made, runs) for made in RATES for runs in RATES if 0.9 < made / runs < 1.1 and made != runs}
-    fits = {ratio: agreement(spans * ratio, level) for ratio in (1.0, *ratios)}
-    best = max(fits, key=lambda ratio: fits[ratio])
-    if best == 1.0 or fits[best] - fits[1.0] < CLEARLY:
-        last = float(spans.max())
-        if last > info.duration + 5:  # seconds; titles may outlast a print, a whole line may not
-            raise ValueError(
-                f"{subtitles}: expected subtitles within {info.duration:.1f} s, the last ends at {last:.1f} s: ratio "
-                f"{last / info.duration:.4f}, another edition or frame rate"
-            )
-        return
-    made, runs = ratios[best]
-    raise ValueError(
-        f"{subtitles}: expected this film's times, got those of a print at {made:.3f} frames a second; it runs at "
-        f"{runs:.3f} (times {best:.4f}: agreement with its sound {fits[best]:.2f} for {fits[1.0]:.2f}); stretch them"
-    )
-
-
-def film_level(media: Path, seconds: float) -> npt.NDArray[np.float64]:
-    """Level of a film's sound, see `loudness`; read a stretch at a time, since a film's samples are many."""
-    starts = np.arange(0, seconds, STRETCH)
-    return np.concatenate(
-        [loudness(read_wave(media, sample_rate=HEARD, start=float(t), end=float(t + STRETCH))) for t in starts]
-    )
-
-
-def loudness(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Level of a wave, in decibels, `ENVELOPE_RATE` times a second: (S,) -> (T,)."""
-    step = HEARD // ENVELOPE_RATE
-    frames = wave[: len(wave) // step * step].astype(np.float64).reshape(-1, step)
-    return 10 * np.log10(np.square(frames).mean(axis=1) + 1e-8)
-
-
-def agreement(spans: npt.NDArray[np.float64], level: npt.NDArray[np.float64]) -> float:
-    """Correlation of sound's level with whether a subtitle is shown; 0 where either never changes.
-
-    Shape:
-        (N, 2) seconds, (T,) -> a number in [-1, 1].
-    """
-    shown = np.zeros(len(level))
-    for start, end in np.round(spans * ENVELOPE_RATE).astype(int):
-        shown[start:end] = 1
-    if not len(level) or shown.std() == 0 or level.std() == 0:
-        return 0.0
-    return float(np.corrcoef(shown, level)[0, 1])
 
 
 def find_films(films: Path, wanted: Sequence[str]) -> tuple[dict[str, Path], list[str]]:

@@ -18,6 +18,7 @@ from authentic_dubber.evaluation.sets import EvaluationSet
 from authentic_dubber.theatre.demo import make_demo
 from authentic_dubber.training.cache import Cache
 from library_builder.cues import read_cues
+from library_builder.edition import check_end, check_rate
 from recipes import v2c
 from retrieval import Library
 
@@ -137,14 +138,14 @@ def test_lines_have_the_words_and_labels_that_the_theatre_spoke(tree: Path) -> N
 @pytest.mark.parametrize(("made", "runs"), [(24000 / 1001, 25.0), (25.0, 24000 / 1001)])
 def test_subtitles_of_another_frame_rate_are_refused(tree: Path, tmp_path: Path, made: float, runs: float) -> None:
     media = tree / "films" / "Shelf.mp4"
-    rows = [row for row in v2c.subtitle_rows(tree / "lists" / "SRT" / "Shelf.srt") if row is not None]
-    v2c.check_rate(rows, media, Path("Shelf.srt"))
-    stretched = [(start * runs / made, end * runs / made, text) for start, end, text in rows]
+    spans = [row[:2] for row in v2c.subtitle_rows(tree / "lists" / "SRT" / "Shelf.srt") if row is not None]
+    check_rate(spans, media, Path("Shelf.srt"))
+    stretched = [(start * runs / made, end * runs / made) for start, end in spans]
     with pytest.raises(ValueError, match=rf"print at {made:.3f} frames a second; it runs at {runs:.3f}") as caught:
-        v2c.check_rate(stretched, media, Path("Shelf.srt"))
+        check_rate(stretched, media, Path("Shelf.srt"))
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"expected subtitles within .* the last ends at"):
-        v2c.check_rate([(start * 3, end * 3, text) for start, end, text in rows], media, Path("Shelf.srt"))
+        check_end([(start * 3, end * 3) for start, end in spans], media, Path("Shelf.srt"))
 
 
 def test_another_edition_and_lists_of_another_form_are_refused(tree: Path, tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Do subtitles belong to this print of a film, or to one that runs faster or slower?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .cue import CueError
+from .media import probe, read_wave
+from .types import Seconds
+
+RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0)
+"""Frames per second that films and subtitles are made for."""
+ENVELOPE_RATE = 20
+"""Per second, of sound's level, against which subtitles are laid."""
+CLEARLY = 0.1
+"""By so much better must other times fit the sound before a film's subtitles are called wrong."""
+LATE: Seconds = 5
+"""After a film's end a title may be shown so long; a whole line may not."""
+HEARD, STRETCH = 8_000, 300
+"""Hertz at which sound is heard for that, and seconds of it held at a time."""
+
+
+def check_rate(spans: Sequence[tuple[Seconds, Seconds]], media: Path, subtitles: Path) -> None:
+    """Refuse subtitles that were made for a print that runs faster or slower than this film.
+
+    Their times are stretched by every ratio of two frame rates in turn, and laid over the level of the sound: speech is
+    where it is loud. Other times have to fit clearly better before the subtitles are called wrong.
+
+    Args:
+        spans: start and end of every subtitle, in seconds.
+        subtitles: their file, for errors.
+
+    Raises:
+        CueError: they were; the line names both frame rates.
+        library_builder.media.MediaError: the film cannot be read.
+    """
+    shown = np.array(spans, dtype=np.float64)
+    info = probe(media)
+    level = film_level(media, info.duration) if info.has_audio else np.zeros(0)
+    ratios = {made / runs: (made, runs) for made in RATES for runs in RATES if 0.9 < made / runs < 1.1 and made != runs}
+    fits = {ratio: agreement(shown * ratio, level) for ratio in (1.0, *ratios)}
+    best = max(fits, key=lambda ratio: fits[ratio])
+    if best == 1.0 or fits[best] - fits[1.0] < CLEARLY:
+        return
+    made, runs = ratios[best]
+    raise CueError(
+        f"{subtitles}: expected this film's times, got those of a print at {made:.3f} frames a second; it runs at "
+        f"{runs:.3f} (times {best:.4f}: agreement with its sound {fits[best]:.2f} for {fits[1.0]:.2f}); stretch them"
+    )
+
+
+def check_end(spans: Sequence[tuple[Seconds, Seconds]], media: Path, subtitles: Path) -> None:
+    """Refuse subtitles that go on well after the film has ended.
+
+    Args:
+        spans, subtitles: as for `check_rate`.
+
+    Raises:
+        CueError: they do.
+        library_builder.media.MediaError: the film cannot be read.
+    """
+    length, last = probe(media).duration, max(end for _, end in spans)
+    if last > length + LATE:
+        raise CueError(
+            f"{subtitles}: expected subtitles within {length:.1f} s, the last ends at {last:.1f} s: ratio "
+            f"{last / length:.4f}, another edition or frame rate"
+        )
+
+
+def film_level(media: Path, seconds: float) -> npt.NDArray[np.float64]:
+    """Level of a film's sound, see `loudness`; read a stretch at a time, since a film's samples are many."""
+    starts = np.arange(0, seconds, STRETCH)
+    return np.concatenate(
+        [loudness(read_wave(media, sample_rate=HEARD, start=float(t), end=float(t + STRETCH))) for t in starts]
+    )
+
+
+def loudness(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Level of a wave, in decibels, `ENVELOPE_RATE` times a second: (S,) -> (T,)."""
+    step = HEARD // ENVELOPE_RATE
+    frames = wave[: len(wave) // step * step].astype(np.float64).reshape(-1, step)
+    return 10 * np.log10(np.square(frames).mean(axis=1) + 1e-8)
+
+
+def agreement(spans: npt.NDArray[np.float64], level: npt.NDArray[np.float64]) -> float:
+    """Correlation of sound's level with whether a subtitle is shown; 0 where either never changes.
+
+    Shape:
+        (N, 2) seconds, (T,) -> a number in [-1, 1].
+    """
+    shown = np.zeros(len(level))
+    for start, end in np.round(spans * ENVELOPE_RATE).astype(int):
+        shown[start:end] = 1
+    if not len(level) or shown.std() == 0 or level.std() == 0:
+        return 0.0
+    return float(np.corrcoef(shown, level)[0, 1])
