@@ -23,8 +23,8 @@ from authentic_dubber.checkpoint import load_acoustic, packaged_checkpoint
 from authentic_dubber.commands.evaluate import describe
 from authentic_dubber.dubber import Dubber
 from authentic_dubber.evaluation.evaluate import evaluate
+from authentic_dubber.evaluation.film_line import FilmLine
 from authentic_dubber.evaluation.film_sets import (
-    FilmLine,
     Splits,
     Stopwatch,
     build_training_library,

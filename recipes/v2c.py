@@ -35,10 +35,9 @@ from typing import Any
 
 from authentic_dubber.espeak import Espeak
 from authentic_dubber.evaluation.emotion import constant_baseline
+from authentic_dubber.evaluation.film_line import FilmLine
 from authentic_dubber.evaluation.film_sets import (
-    FilmLine,
     Prompts,
-    Sight,
     Splits,
     Stopwatch,
     build_training_library,
@@ -49,6 +48,7 @@ from authentic_dubber.evaluation.film_sets import (
     write_sheets,
 )
 from authentic_dubber.evaluation.sets import Setting
+from authentic_dubber.evaluation.sight import Sight
 from authentic_dubber.exits import OK, PARTIAL
 from authentic_dubber.extraction import add_reader_options, chosen_extraction, told
 from authentic_dubber.speaker import GE2E

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from authentic_dubber.looking import look_at_lines
 from authentic_dubber.training.cache import Cache
-from authentic_dubber.training.pictures import look_at_lines, prepare_looks
+from authentic_dubber.training.pictures import prepare_looks
 from library_builder.face import FaceReading
 from library_builder.feeling import Seen, feel_some_again
 from library_builder.readers import Readers, build_readers

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from authentic_dubber.espeak import Espeak
-from authentic_dubber.evaluation.film_sets import FilmLine, carve, same_speaker
+from authentic_dubber.evaluation.film_line import FilmLine
+from authentic_dubber.evaluation.film_sets import carve, same_speaker
 from authentic_dubber.evaluation.sets import EvaluationSet
 from authentic_dubber.theatre.demo import make_demo
 from authentic_dubber.training.cache import Cache

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from authentic_dubber.checkpoint import load_acoustic
 from authentic_dubber.cli import app
 from authentic_dubber.espeak import Espeak
-from authentic_dubber.evaluation.film_sets import FilmLine, Splits, build_training_library, make_set, write_sheets
+from authentic_dubber.evaluation.film_line import FilmLine
+from authentic_dubber.evaluation.film_sets import Splits, build_training_library, make_set, write_sheets
 from authentic_dubber.exits import REFUSED
 from authentic_dubber.extraction import Extraction
 from authentic_dubber.speaker import GE2E

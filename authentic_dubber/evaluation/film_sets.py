@@ -12,7 +12,7 @@ import re
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,43 +21,23 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from authentic_dubber.extraction import Extraction, looked_at
+from authentic_dubber.extraction import Extraction
 from authentic_dubber.librarian import BuildJob, BuildOptions, build_library
-from authentic_dubber.slot import evenly
 from library_builder.atomic import whole_file
-from library_builder.face import track_of
-from library_builder.media import MediaError, read_frames, read_wave
+from library_builder.media import MediaError, read_wave
 from library_builder.readers import Readers
-from library_builder.types import QUERY_MODALITIES, space_width
+from library_builder.types import QUERY_MODALITIES
 from retrieval import Library
 
+from .film_line import FilmLine
 from .sets import ANY_FILM, Case, Content, EvaluationSet, Setting, write_set
+from .sight import Sight, look_at
 
 RATE = 22_050
 PROMPT_SECONDS = (1.0, 8.0)
 """A prompt is a line about so long where the speaker has one; very short ones say little of a voice."""
 
 Wave = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class FilmLine:
-    """One spoken line of a film.
-
-    Attributes:
-        id: as the corpus has it.
-        emotion: the corpus's label, or None.
-        start, end: seconds in `media`.
-    """
-
-    id: str
-    film: str
-    speaker: str
-    text: str
-    emotion: str | None
-    media: Path
-    start: float
-    end: float
 
 
 @dataclass(slots=True)
@@ -225,15 +205,19 @@ def make_set(
     Raises:
         ValueError: no line can be made a case.
     """
-    draft, dropped, known = _Draft(), [], {} if seen is None else seen
-    for line in tqdm(lines, desc=f"{folder.name}", unit="line"):
-        lent = prompt(line)
+    draft, known = _Draft(), {} if seen is None else seen
+    lent = {line.id: prompt(line) for line in lines}
+    new = [line for line in lines if lent[line.id] is not None and line.id not in known]
+    blind = _look_at_new(new, readers, known, folder.name)
+    dropped = []
+    for line in lines:
+        lender = lent[line.id]
         try:
-            if lent is None:
+            if lender is None:
                 raise ValueError(f"no other line of {line.speaker} to lend the voice")
-            if line.id not in known:
-                known[line.id] = look_at(line, readers)
-            _add(draft, line, lent, setting, corpus, known[line.id])
+            if line.id in blind:
+                raise ValueError(blind[line.id])
+            _add(draft, line, lender, setting, corpus, known[line.id])
         except (ValueError, FileNotFoundError) as error:
             dropped.append(f"{line.id}: {error}")
     if not draft.cases:
@@ -251,6 +235,19 @@ def make_set(
     return made, dropped
 
 
+def _look_at_new(lines: Sequence[FilmLine], readers: Readers, known: dict[str, Sight], name: str) -> dict[str, str]:
+    """Fills `known`; why nothing is seen of the others, by line."""
+    blind: dict[str, str] = {}
+    with tqdm(total=len(lines), desc=name, unit="line") as bar:
+        for line, sight in look_at(lines, readers):
+            if isinstance(sight, Sight):
+                known[line.id] = sight
+            else:
+                blind[line.id] = str(sight)
+            bar.update()
+    return blind
+
+
 def _content(name: str, setting: Setting, note: str, readers: Readers, cases: Sequence[Case]) -> Content:
     return Content(
         name=name,
@@ -261,41 +258,6 @@ def _content(name: str, setting: Setting, note: str, readers: Readers, cases: Se
         lip_space=readers.lips.space,
         cases=tuple(cases),
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sight:
-    """What a dubber sees of a line: vectors by modality (zeros where there is none), lips (V, L), mouth (V,)."""
-
-    own: Mapping[str, Wave]
-    lips: Wave
-    mouth: Wave
-
-
-def look_at(line: FilmLine, readers: Readers) -> Sight:
-    """Read a line's picture and words as the library's clips were read.
-
-    Raises:
-        ValueError: fewer than two pictures.
-        library_builder.media.MediaError: the film cannot be read.
-    """
-    config = looked_at(readers.spaces().values())
-    frames = list(read_frames(line.media, start=line.start, end=line.end, max_height=config.max_height))
-    if len(frames) < 2:
-        raise ValueError(f"expected two pictures or more in its cue, got {len(frames)}")
-    few = evenly(frames, config.frames_per_clip)
-    scene, face = readers.scene.read(few), readers.face.read(few).reading
-    found = {"scene": scene, "face": face}
-    captions = {name: reading.caption for name, reading in found.items() if reading is not None}
-    found["text"] = readers.text.read(line.text, captions)
-    own = {
-        name: np.zeros(space_width(getattr(readers, name).space), np.float32)
-        if reading is None
-        else np.asarray(reading.emotion.vector, np.float32)
-        for name, reading in found.items()
-    }
-    lips = readers.lips.read(frames, track_of(readers.face, frames))
-    return Sight(own, lips.features.astype(np.float32), lips.opening.astype(np.float32))
 
 
 def _add(draft: _Draft, line: FilmLine, lent: FilmLine | Path, setting: Setting, corpus: str, sight: Sight) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from authentic_dubber.evaluation.film_sets import FilmLine, Splits, file_name
+from authentic_dubber.evaluation.film_line import FilmLine
+from authentic_dubber.evaluation.film_sets import Splits, file_name
 from authentic_dubber.levels import trimmed_span
 from authentic_dubber.speaker import SpeakerEncoder
 from authentic_dubber.text import TextFrontend

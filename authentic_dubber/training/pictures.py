@@ -8,7 +8,7 @@ extractor. The last films are kept for tests: their clips stand in a library tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from authentic_dubber.extraction import looked_at
+from authentic_dubber.looking import look_at_lines
 from authentic_dubber.slot import evenly
 from authentic_dubber.theatre.films import Film, make_film
 from authentic_dubber.theatre.mouth import mouth_opening
@@ -25,11 +26,11 @@ from authentic_dubber.theatre.puppet import LABELS, Controls, Label, Puppet
 from authentic_dubber.theatre.stage import mouth_crops, sample_pictures
 from library_builder.build import BuildConfig
 from library_builder.face import track_of
-from library_builder.feeling import ClipEmotions, Seen, batch_of, feel_some_again
+from library_builder.feeling import batch_of
 from library_builder.lips import CROP_PIXELS
 from library_builder.media import read_frames
 from library_builder.readers import Readers
-from library_builder.types import Emotion, Frame, Modality, space_width
+from library_builder.types import Frame, Modality, space_width
 
 from .cache import Cache, Entry, save_ragged, save_rows
 
@@ -209,53 +210,3 @@ def prepare_lips(cache: Cache, readers: Readers, theatre: Theatre) -> None:
 def _film(entry: Entry, cache: Cache, config: BuildConfig) -> list[Frame]:
     end = entry.start + entry.samples / cache.sample_rate
     return list(read_frames(Path(entry.media), start=entry.start, end=end, max_height=config.max_height))
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What readers made of one line.
-
-    Attributes:
-        emotions: of its scene, face and words, as far as there are any.
-        described: of the captions alone.
-    """
-
-    emotions: Mapping[Modality, Emotion]
-    described: Emotion | None
-
-
-def look_at_lines(shown: Sequence[Sequence[Frame]], readers: Readers, texts: Sequence[str]) -> list[Looked]:
-    """What the readers make of lines, which are asked about together where a reader can: each line's words are read
-    with the captions of what is seen of it, as at inference.
-
-    Raises:
-        ValueError, ArithmeticError, RuntimeError, cv2.error: a reader choked on a line, alone too.
-    """
-    lines = [Seen(tuple(frames), None) for frames in shown]
-    emotions: list[dict[Modality, Emotion]] = [{} for _ in lines]
-    captions: list[dict[str, str]] = [{} for _ in lines]
-    pictured = [n for n, line in enumerate(lines) if line.frames]
-    pictures: tuple[Modality, ...] = ("scene", "face")
-    for modality in pictures:
-        for n, felt in zip(pictured, _ask(modality, [lines[n] for n in pictured], readers), strict=True):
-            emotions[n] |= felt.emotions
-            captions[n] |= felt.captions
-    for n, felt in enumerate(_ask("text", lines, readers, texts, captions)):
-        emotions[n] |= felt.emotions
-    described = _ask("text", lines, readers, [""] * len(lines), captions)
-    return [Looked(own, alone.emotions.get("text")) for own, alone in zip(emotions, described, strict=True)]
-
-
-def _ask(
-    modality: Modality,
-    lines: Sequence[Seen],
-    readers: Readers,
-    texts: Sequence[str] = (),
-    captions: Sequence[Mapping[str, str]] = (),
-) -> list[ClipEmotions]:
-    texts, captions = texts or [""] * len(lines), captions or [{}] * len(lines)
-    found = feel_some_again(modality, lines, texts, captions, readers)
-    for one in found:
-        if isinstance(one, Exception):
-            raise one
-    return [one for one in found if not isinstance(one, Exception)]

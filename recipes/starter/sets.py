@@ -28,10 +28,11 @@ import numpy as np
 from tqdm import tqdm
 
 from authentic_dubber.evaluation.sets import Case, Content, write_set
+from authentic_dubber.looking import look_at_lines
 from authentic_dubber.theatre.mouth import mouth_opening
 from authentic_dubber.theatre.puppet import LABELS, Label
 from authentic_dubber.training.cache import Cache
-from authentic_dubber.training.pictures import FPS, Programme, look_at_lines, stage
+from authentic_dubber.training.pictures import FPS, Programme, stage
 from authentic_dubber.training.references import Shelf
 from library_builder.media import read_frames
 from library_builder.readers import Readers, build_readers
