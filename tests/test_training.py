@@ -22,7 +22,7 @@ from authentic_dubber.training.loop import Schedule, State, train, train_step
 from authentic_dubber.training.losses import losses
 from authentic_dubber.training.start import AcousticRun, _first_weights
 from authentic_dubber.training.waves import CorpusWaves
-from vocoder.storage import write_tensors
+from vocoder.storage import read_tensors, write_tensors
 
 SCHEDULE = Schedule(log_every=2, report_every=1000, checkpoint_every=2, bf16=False)
 
@@ -79,8 +79,20 @@ def test_a_run_of_another_config_is_not_resumed(corpus: Corpus, tiny_config: Dub
     corpus.config = steps(tiny_config, 2)
     train(corpus, tmp_path, schedule=SCHEDULE, progress=False)
     corpus.config = steps(tiny_config, 4)
-    with pytest.raises(ValueError, match="another config or seed"):
+    with pytest.raises(ValueError, match=r"another config or seed \(train.total_steps 2, got 4\)"):
         train(corpus, tmp_path, schedule=SCHEDULE, progress=False)
+
+
+def test_a_training_without_an_end_in_its_rate_goes_on_as_if_it_had_been_given_the_steps_at_once(
+    corpus: Corpus, tiny_config: DubberConfig, tmp_path: Path
+) -> None:
+    endless = dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, decay="noam"))
+    for folder, ends in (("grown", (2, 4)), ("whole", (4,))):
+        for end in ends:
+            corpus.config = steps(endless, end)
+            train(corpus, tmp_path / folder, schedule=SCHEDULE, progress=False)
+    grown, whole = (read_tensors(tmp_path / folder / "acoustic/model.safetensors") for folder in ("grown", "whole"))
+    assert all(torch.equal(grown[name], whole[name]) for name in whole)
 
 
 def test_one_batch_can_be_learned_by_heart(corpus: Corpus, tiny_config: DubberConfig) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from .update import learning_rate, train_step
 
 log = logging.getLogger(__name__)
 
+NAMED = 3
+"""Settings that differ and are told by name."""
 EARLY_REPORTS = (200, 500)
 """Steps that are plotted whatever the interval, so that a broken run shows itself within minutes."""
 
@@ -83,6 +86,8 @@ def train(
     team: Team | None = None,
 ) -> Reason:
     """Train in a folder, or go on with the training found there, up to the config's `total_steps`.
+
+    A finished training whose rate falls by `noam` may be given more steps; one along a cosine ends where it was to end.
 
     Under `folder`: `checkpoints/step-*`, `events/` (TensorBoard), `acoustic/` (the exported average). A file named
     `stop` there, or SIGINT or SIGTERM, saves and returns.
@@ -216,12 +221,33 @@ def export(model: Synthesizer, folder: Path, step: int, *, half: bool = False) -
         write_tensors(filling / "model.safetensors", model.state_dict(), half=half)
 
 
+def _other(before: DubberConfig, now: DubberConfig) -> list[str]:
+    """What of a config is not as it was, in words. Noam's rate knows no end: such a training may grow."""
+    if before.train.decay == now.train.decay == "noam":
+        before = replace(before, train=replace(before.train, total_steps=now.train.total_steps))
+    was, fresh = _flat(json.loads(before.to_json())), _flat(json.loads(now.to_json()))
+    names = [name for name in {**was, **fresh} if was.get(name) != fresh.get(name)]
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return [f"{name} {was.get(name)}, got {fresh.get(name)}" for name in names[:NAMED]] + more
+
+
+def _flat(values: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{under}{name}.") if isinstance(value, dict) else {under + name: value}
+    return flat
+
+
 def _resume(state: State, folder: Path, seed: int) -> None:
     found = checkpoints(folder / "checkpoints")
     if not found:
         return
     before = read_config(found[-1])
-    if before["seed"] != seed or DubberConfig.from_json(before["model"]) != state.model.config:
-        raise ValueError(f"{folder}: holds a training of another config or seed; choose another folder")
+    told = _other(DubberConfig.from_json(before["model"]), state.model.config)
+    told += [f"seed {before['seed']}, got {seed}"] if before["seed"] != seed else []
+    if told:
+        raise ValueError(
+            f"{folder}: holds a training of another config or seed ({'; '.join(told)}): choose another folder"
+        )
     state.load(found[-1])
     log.info("resuming at step %d", state.step)
