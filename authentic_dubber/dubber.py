@@ -301,7 +301,8 @@ class Dubber:
         seconds = {**p.seconds, "mel": mel_seconds, "vocoder": time.perf_counter() - started}
         config, fit = self.mel_config, spoken.fit
         needed = config.seconds(fit.natural_frames)
-        verdict = "" if fit.fits else f"needs {needed:.1f} s, slot {p.slot.duration:.1f} s"
+        least = needed / fit.rate  # or the most, where the slot is too long
+        verdict = "" if fit.fits else f"needs {least:.1f} s, slot {p.slot.duration:.1f} s"
         ends = tuple(config.seconds(int(frames)) for frames in spoken.ends)
         judged = spoken.emotion.float().softmax(0).tolist()
         probabilities = judged if p.feeling is None else p.feeling.tolist()
@@ -313,7 +314,7 @@ class Dubber:
             wave=np.clip(wave, -1, 1),
             sample_rate=config.sample_rate,
             mel=spoken.mel.float().cpu().numpy(),
-            timing=Timing(p.symbols.names, ends, fit.rate, needed, verdict),
+            timing=Timing(p.symbols.names, ends, needed / ends[-1], needed, verdict),
             hits=p.hits,
             captions=p.look.captions,
             lips=p.look.opening,

@@ -20,7 +20,8 @@ from .timing import Fit, fit_durations
 from .trim import settle_ends
 
 AUDIBLE = 2.1
-"""Nepers below the loud part of a line at which its ends are heard no more (18 dB)."""
+"""Nepers below the loud part of a line at which its ends are heard no more (18 dB), in the whole and in its upper
+half: a voiceless consonant is faint beside a vowel, and loud where only consonants sound."""
 MOST_FAINT = 30
 """Frames; a longer faint end is a weak voice, and stays."""
 PASSES = 3
@@ -92,11 +93,12 @@ def faint_ends(mel: Tensor) -> tuple[int, int]:
     Shape:
         (F, T) in log -> two counts, each at most `MOST_FAINT`.
     """
-    level = torch.logsumexp(mel.float(), dim=0)
-    heard = (level > torch.quantile(level, 0.95) - AUDIBLE).nonzero()[:, 0]
+    bands = mel.float()
+    levels = torch.stack([torch.logsumexp(part, dim=0) for part in (bands, bands[len(bands) // 2 :])])
+    heard = (levels > torch.quantile(levels, 0.95, dim=1, keepdim=True) - AUDIBLE).any(0).nonzero()[:, 0]
     if not len(heard):
         return 0, 0
-    lead, tail = int(heard[0]), len(level) - 1 - int(heard[-1])
+    lead, tail = int(heard[0]), levels.shape[1] - 1 - int(heard[-1])
     return min(lead, MOST_FAINT), min(tail, MOST_FAINT)
 
 

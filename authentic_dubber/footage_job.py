@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from library_builder.cues import Cue, CueError, CueSheet, find_cues, read_cues
-from library_builder.edition import check_rate
+from library_builder.edition import check_edition
 from library_builder.media import MediaError, probe
 
 logger = logging.getLogger(__name__)
@@ -18,10 +18,6 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".mxf", ".ogv"}
 )
 """What is taken from a folder; a file that is named itself is taken whatever it is called."""
-SUBTITLES = frozenset({".srt", ".vtt", ".ass", ".ssa"})
-"""Sheets that come from elsewhere, made for a print of the film that may run at another rate."""
-TELLING = 30
-"""Subtitles; fewer agree with the sound of a film by chance."""
 TABLES = frozenset({".csv", ".tsv"})
 """Sheets whose times may count frames, which takes the footage's clock to read."""
 
@@ -131,19 +127,9 @@ class Sheets:
         except CueError as error:
             raise CueError(f"{error} (move the sheet away to have the footage cut by itself)") from error
         if video is not None:
-            self._check_edition(sheet, video, read.cues)
+            check_edition(sheet, read.cues, video)
         self.problems += [f"{sheet.name}: {problem}" for problem in read.problems]
         return read.cues
-
-    @staticmethod
-    def _check_edition(sheet: Path, video: Path, cues: Sequence[Cue]) -> None:
-        """Whether subtitles run as the film does, where there are enough to tell; tables are their makers' own."""
-        if sheet.suffix.lower() not in SUBTITLES or len(cues) < TELLING:
-            return
-        try:
-            check_rate([(cue.start, cue.end) for cue in cues], video, sheet)
-        except MediaError as error:  # the build says so of the video itself
-            logger.info("%s", error)
 
     def _parse(self, sheet: Path, video: Path | None) -> CueSheet:
         """The footage is opened only where rows cannot be understood without its clock."""

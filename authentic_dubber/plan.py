@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from library_builder.cues import Cue, read_cues
+from library_builder.edition import check_edition
 from library_builder.media import MediaError, MediaInfo, probe, read_wave
 from library_builder.types import QUERY_MODALITIES, Hertz, Seconds
 from retrieval.library import Library
@@ -154,6 +155,8 @@ def check_script(job: DubJob) -> Script:
     if not info.has_video:
         raise MediaError(f"{job.video}: expected pictures to dub, found sound alone")
     sheet = read_cues(job.script, fps=info.fps, check=lambda cue: sheet_wish(cue, job.script.parent))
+    if info.has_audio:
+        check_edition(job.script, sheet.cues, job.video)
     lines = tuple(_script_line(f"{number:03d}", cue, job) for number, cue in enumerate(sheet.cues, start=1))
     job.wishes.check_lines([line.id for line in lines])
     _check_voices(lines, job)

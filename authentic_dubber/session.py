@@ -356,6 +356,16 @@ def _footage(plan: Plan) -> Path | None:
     return Path(root) if isinstance(root, str) else None
 
 
+def _talked_over(spoken: Sequence[TakeRecord]) -> list[str]:
+    """Lines too long for their slots that go on while another is spoken; other overlaps are the script's own."""
+    notes = []
+    for one in spoken:
+        for other in spoken:
+            if one.verdict and one.speech and other.slot and one.slot and one.slot[0] < other.slot[0] < one.speech[1]:
+                notes.append(f"line {one.id}: goes on over line {other.id}, by {one.speech[1] - other.slot[0]:.2f} s")
+    return notes
+
+
 def _mix(plan: Plan, desk: _Desk) -> Path | None:
     """Write the mix and the dubbed film, and note what had to be done; None when there is no take at all."""
     job, bed = plan.job, plan.bed
@@ -379,7 +389,7 @@ def _mix(plan: Plan, desk: _Desk) -> Path | None:
         video = video.with_suffix(".mkv")
         mux(job.video, track.wave, job.rate, video)
         desk.notes.append(f"the dubbed film is Matroska: {error}")
-    desk.notes += track.notes
+    desk.notes += [*track.notes, *_talked_over(spoken)]
     desk.made.update(mix=MIX, video=video.name)
     desk.save()
     return video

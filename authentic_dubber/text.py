@@ -90,6 +90,17 @@ def _key(word: str) -> str:
     return unicodedata.normalize("NFKC", word).strip().replace("’", "'").casefold()
 
 
+READ = ("LATIN", "MODIFIER", "HANGUL", "DEVANAGARI")
+"""How Unicode's names begin of letters that the synthesizer reads as words, whatever the language. Others it spells: it
+says "Chinese letter", or "alpha theta"."""
+
+
+def _check_letters(word: str) -> None:
+    for letter in word:
+        if letter.isalpha() and not unicodedata.name(letter, "").startswith(READ):
+            raise UnspeakableText(f"expected words in Latin letters or the lexicon, got {letter!r} in {word!r}")
+
+
 class TextFrontend:
     """Text to symbols, with silence at both ends, pauses where the punctuation is and the stress on the vowels.
 
@@ -105,7 +116,7 @@ class TextFrontend:
         """One text as symbols.
 
         Raises:
-            UnspeakableText: it has nothing to say.
+            UnspeakableText: it has nothing to say, or letters that would only be spelled.
             UnknownPhone: it is spoken with a phone that the inventory lacks, as foreign scripts can be.
             ValueError: unknown language.
         """
@@ -133,6 +144,8 @@ class TextFrontend:
             units = self._lexicon.units(token)
             if units is None and token not in PAUSES:
                 said = self._lexicon.say(token)
+                if said is None:
+                    _check_letters(token)
                 words.append(token if said is None else re.sub(f"[{MARKS}]", "", normalise(said, language)))
                 continue
             if words:

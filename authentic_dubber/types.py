@@ -137,7 +137,8 @@ class Timing:
         ends: seconds from the take's start at which each symbol ends.
         rate: speed it was spoken at relative to the model's own; above one is faster.
         needed: seconds the line would take at the model's own rate.
-        verdict: `""` when the slot is filled; else one line such as `needs 3.1 s, slot 2.0 s`.
+        verdict: `""` when the slot is filled; else one line such as `needs 3.1 s, slot 2.0 s`, at the allowed rate that
+            comes nearest.
     """
 
     names: tuple[str, ...]

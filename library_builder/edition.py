@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from .cue import CueError
-from .media import probe, read_wave
+from .cue import Cue, CueError
+from .media import MediaError, probe, read_wave
 from .types import Seconds
+
+logger = logging.getLogger(__name__)
 
 RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0)
 """Frames per second that films and subtitles are made for."""
@@ -18,6 +21,13 @@ ENVELOPE_RATE = 20
 """Per second, of sound's level, against which subtitles are laid."""
 CLEARLY = 0.1
 """By so much better must other times fit the sound before a film's subtitles are called wrong."""
+ALIKE, OWN_RATE = 0.02, 0.01
+"""Agreements that cannot be told apart, as those for 24 and 23.976 frames a second in a short film; and how near a
+film's own frame rate, which is named rather than another, has to be."""
+SUBTITLES = frozenset({".srt", ".vtt", ".ass", ".ssa"})
+"""Sheets that come from elsewhere, made for a print of the film that may run at another rate."""
+TELLING = 30
+"""Subtitles; fewer agree with the sound of a film by chance."""
 LATE: Seconds = 5
 """After a film's end a title may be shown so long; a whole line may not."""
 HEARD, STRETCH = 8_000, 300
@@ -46,11 +56,29 @@ def check_rate(spans: Sequence[tuple[Seconds, Seconds]], media: Path, subtitles:
     best = max(fits, key=lambda ratio: fits[ratio])
     if best == 1.0 or fits[best] - fits[1.0] < CLEARLY:
         return
-    made, runs = ratios[best]
+    near = [ratio for ratio in ratios if fits[best] - fits[ratio] < ALIKE]
+    own = [ratio for ratio in near if abs(ratios[ratio][1] - (info.fps or 0)) < OWN_RATE]
+    told = max(own or near, key=lambda ratio: fits[ratio])
+    made, runs = ratios[told]
     raise CueError(
-        f"{subtitles}: expected this film's times, got those of a print at {made:.3f} frames a second; it runs at "
-        f"{runs:.3f} (times {best:.4f}: agreement with its sound {fits[best]:.2f} for {fits[1.0]:.2f}); stretch them"
+        f"{subtitles}: expected this film's times, got such as a print at {made:.3f} frames a second has beside one at "
+        f"{runs:.3f}: {told:.4f} times as late they agree with its sound by {fits[told]:.2f}, as they are by "
+        f"{fits[1.0]:.2f}; stretch them"
     )
+
+
+def check_edition(sheet: Path, cues: Sequence[Cue], video: Path) -> None:
+    """`check_rate` where it can tell: of subtitles, where there are enough; tables are their makers' own.
+
+    Raises:
+        CueError: as `check_rate`.
+    """
+    if sheet.suffix.lower() not in SUBTITLES or len(cues) < TELLING:
+        return
+    try:
+        check_rate([(cue.start, cue.end) for cue in cues], video, sheet)
+    except MediaError as error:  # whoever works with the video says so
+        logger.info("%s", error)
 
 
 def check_end(spans: Sequence[tuple[Seconds, Seconds]], media: Path, subtitles: Path) -> None:

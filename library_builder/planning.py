@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from .cue import Cue
+from .cue import Cue, CueError
 from .manifest import check_relative
 from .media import MediaError
 from .types import Clip, Seconds
@@ -115,7 +115,7 @@ def plan_works(
 
     Args:
         root: the folder that stored paths are relative to.
-        sheet: the cues of a file. Where it raises a MediaError or FileNotFoundError, the file has failed.
+        sheet: the cues of a file. Where it raises a MediaError, CueError or FileNotFoundError, the file has failed.
         films: film by footage path; a cue's own `film` goes before it, the path below the root without suffix after.
 
     Raises:
@@ -127,7 +127,7 @@ def plan_works(
         media = below(path, root)
         try:
             cues = sheet(path)
-        except (MediaError, FileNotFoundError) as error:
+        except (MediaError, CueError, FileNotFoundError) as error:
             yield Outcome("failed", media, None, None, reason=str(error))
             continue
         if not cues:

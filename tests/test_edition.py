@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from authentic_dubber.footage_job import TELLING, BuildJob, Sheets
+from authentic_dubber.footage_job import BuildJob, Sheets
 from library_builder.cues import CueError
+from library_builder.edition import TELLING
 from library_builder.mux import write_video
 
 RATE = 8_000
@@ -56,9 +57,7 @@ def test_subtitles_of_another_print_are_told_and_the_right_ones_read(film: Path,
     cues = Sheets(BuildJob(film.parent, (film,)), [film]).of(film)
     assert cues is not None and len(cues) == LINES
     subtitles(film, ratio)
-    with pytest.raises(
-        CueError, match=r"got those of a print at .* frames a second; it runs at .* stretch them"
-    ) as told:
+    with pytest.raises(CueError, match=r"got such as a print at .* stretch them") as told:
         Sheets(BuildJob(film.parent, (film,)), [film]).of(film)
     assert "\n" not in str(told.value)
 

@@ -40,6 +40,15 @@ def test_faint_ends_are_counted_up_to_a_limit() -> None:
     assert faint_ends(torch.full((80, 10), -3.0)) == (0, 0)
 
 
+def test_a_consonant_that_only_the_upper_bands_show_is_no_faint_end() -> None:
+    """Ten frames of noise, three of a burst above, a vowel: the noise is faint and the burst is not."""
+    mel = torch.full((80, 60), -9.0)
+    mel[40:, 10:13] = -4.0
+    mel[:40, 13:] = 0.0
+    mel[40:, 30:40] = -3.0
+    assert faint_ends(mel) == (10, 0)
+
+
 def test_outer_rests_are_held_short_and_inner_ones_stay() -> None:
     line = symbols(SILENCE, "p", ",", "t", "!", SILENCE)
     settled = settle_ends(torch.tensor([9.0, 5.0, 20.0, 5.0, 14.0, 8.0]), line)

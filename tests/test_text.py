@@ -80,8 +80,11 @@ def test_unknown_languages_are_refused_with_the_known_ones_named(frontend: TextF
 
 @pytest.mark.parametrize("language", ["en", "pl"])
 def test_foreign_words_are_spoken_with_the_phones_that_are_here(frontend: TextFrontend, language: str) -> None:
-    for text in ("Zażółć gęślą jaźń, Thatcher!", "Jürgen, château, Bjørk", "Москва", "안녕", "Ελλάδα", "नमस्ते"):
+    for text in ("Zażółć gęślą jaźń, Thatcher!", "Jürgen, château, Bjørk", "안녕", "नमस्ते"):
         assert len(frontend.symbols(text, language).words) >= 1
+    for text in ("Hello, 你好!", "Москва", "Ελλάδα", "שלום"):
+        with pytest.raises(UnspeakableText, match="in Latin letters or the lexicon"):
+            frontend.symbols(text, language)
 
 
 def test_a_phone_that_the_inventory_lacks_fails_its_text_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

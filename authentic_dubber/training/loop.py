@@ -85,9 +85,7 @@ def train(
     rehearsal: Rehearsal | None = None,
     team: Team | None = None,
 ) -> Reason:
-    """Train in a folder, or go on with the training found there, up to the config's `total_steps`.
-
-    A finished training whose rate falls by `noam` may be given more steps; one along a cosine ends where it was to end.
+    """Train in a folder, or go on with the training found there, up to the config's `total_steps`, see `_other`.
 
     Under `folder`: `checkpoints/step-*`, `events/` (TensorBoard), `acoustic/` (the exported average). A file named
     `stop` there, or SIGINT or SIGTERM, saves and returns.

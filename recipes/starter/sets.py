@@ -101,7 +101,10 @@ def neutral_prompt(corpus: Cache, voice: str) -> int:
 def words(corpus: Cache, *, slots: bool = False) -> Draft:
     """Held-out sentences of Kathleen; with slots, in the time she took, as cues of a script would ask."""
     draft = Draft(corpus)
-    prompt = rows_of(corpus, False, corpus="kathleen", id=PROMPT)[0]
+    lent = rows_of(corpus, False, corpus="kathleen", id=PROMPT)
+    if not lent:
+        raise ValueError(f"expected recording {PROMPT} of kathleen in the corpus, which lends the voice, got none")
+    prompt = lent[0]
     for i in rows_of(corpus, True, corpus="kathleen"):
         entry = corpus.entries[i]
         draft.cases.append(
@@ -309,7 +312,10 @@ def main() -> None:
     chosen = given.sets.split(",")
     if unknown := sorted(set(chosen) - set(SETS)):
         parser.error(f"known sets are {', '.join(SETS)}; got {', '.join(unknown)}")
-    list(make(Cache(given.cache), given.out, chosen, given.lines))
+    try:
+        list(make(Cache(given.cache), given.out, chosen, given.lines))
+    except ValueError as error:
+        parser.error(f"{error} (--sets chooses others)")
 
 
 if __name__ == "__main__":
