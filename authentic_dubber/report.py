@@ -91,6 +91,13 @@ def _page(book: Book, out: Path, stills: _Stills) -> Iterator[str]:
     yield "</main></body></html>\n"
 
 
+JUDGES = (
+    "How a line feels is judged by what its picture and its references show. In films that no training saw that is "
+    "wrong nearly as often as right: listen, and where it is wrong ask, by the script's column emotion or by "
+    "--emotion 001=sad."
+)
+
+
 def _head(book: Book, title: str, poster: str | None) -> Iterator[str]:
     job, lines = book.job, book.lines
     yield f"<header><h1>{title}</h1>"
@@ -123,6 +130,8 @@ def _head(book: Book, title: str, poster: str | None) -> Iterator[str]:
     }
     yield _facts(facts)
     yield f'<p class="notice">{escape(job["notice"])}</p>' if job["notice"] else ""
+    if any(record.judged and "emotion" not in record.asked for record in lines):
+        yield f'<p class="notice">{JUDGES}</p>'
     yield _notes(book.notes)
     yield "</header>"
 

@@ -146,6 +146,10 @@ class Study:
             FileNotFoundError: there is none.
             SettingError: it is no study, or a setting is wrong.
         """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"{path}: expected the file of a study, such as recipes/studies/k.json, there is none"
+            )
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
             fields = ("name", "question", "fixed", "grid", "cells", "baseline")
