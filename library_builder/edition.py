@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def check_rate(spans: Sequence[tuple[Seconds, Seconds]], media: Path, subtitles:
     """
     shown = np.array(spans, dtype=np.float64)
     info = probe(media)
-    level = film_level(media, info.duration) if info.has_audio else np.zeros(0)
+    level = film_level(media, info.duration, media.stat().st_mtime_ns) if info.has_audio else np.zeros(0)
     ratios = {made / runs: (made, runs) for made in RATES for runs in RATES if 0.9 < made / runs < 1.1 and made != runs}
     fits = {ratio: agreement(shown * ratio, level) for ratio in (1.0, *ratios)}
     best = max(fits, key=lambda ratio: fits[ratio])
@@ -99,8 +100,15 @@ def check_end(spans: Sequence[tuple[Seconds, Seconds]], media: Path, subtitles: 
         )
 
 
-def film_level(media: Path, seconds: float) -> npt.NDArray[np.float64]:
-    """Level of a film's sound, see `loudness`; read a stretch at a time, since a film's samples are many."""
+@lru_cache(maxsize=1)
+def film_level(media: Path, seconds: Seconds, changed: int) -> npt.NDArray[np.float64]:
+    """Level of a film's sound, see `loudness`; read a stretch at a time, since a film's samples are many.
+
+    A script is checked before models are loaded and again when work is planned: the last film's level is kept.
+
+    Args:
+        changed: when the file was, so that another film of the same name is read anew.
+    """
     starts = np.arange(0, seconds, STRETCH)
     return np.concatenate(
         [loudness(read_wave(media, sample_rate=HEARD, start=float(t), end=float(t + STRETCH))) for t in starts]
